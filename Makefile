@@ -1,0 +1,63 @@
+# Everything the project does, from nothing but Python 3.11+, git and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+REPO ?= .
+QUERIES ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check format lint types contracts unit test bench model clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## Create the environment
+
+$(STAMP): pyproject.toml
+	@echo "Creating the environment in $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "codebase-mcp needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Index REPO (default: this checkout) in a background job and run a few searches
+	@BIN=$(BIN) sh scripts/demo.sh "$(REPO)" "$(QUERIES)"
+
+check: lint types contracts unit ## The fast subset of `make test`
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: $(STAMP) ## Rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+contracts: $(STAMP)
+	@$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP)
+	@$(BIN)/pytest -q tests/unit
+
+test: $(STAMP) lint types contracts ## Lint, types, contracts and every test against a real PostgreSQL, with coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --fail-under=85
+	@$(BIN)/coverage report --include='src/codebase_mcp/jobs/*,src/codebase_mcp/storage/*' --skip-covered --fail-under=95
+
+bench: $(STAMP) ## Measure speed and memory (REPO=/path, else Django, SciPy and the standard library)
+	@$(BIN)/python -m benchmarks.speed $(if $(filter-out .,$(REPO)),--repo "$(REPO)")
+
+model: $(STAMP) ## Distil the shipped embedding model again, from the published weights
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement training/requirements.txt
+	@$(BIN)/python training/distill.py
+
+clean: ## Remove the environment and all caches; indexed data stay
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,213 @@
+"""The words of the system: plain, frozen values that every other module may name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NewType
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+JobId = NewType("JobId", UUID)
+ProjectId = NewType("ProjectId", str)
+
+MAX_RUNNING_JOBS = 3
+INDEX_ID_LIMIT = 2**32 - 1
+"""Chunk and file ids are stored in postings as unsigned 32-bit numbers."""
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobPhase(StrEnum):
+    """What a running job is doing, in the order in which it does it."""
+
+    QUEUED = "queued"
+    DISCOVERING = "discovering"
+    INDEXING = "indexing"
+    FINISHING = "finishing"
+    DONE = "done"
+
+
+class FileState(StrEnum):
+    """The fate of one captured file within one job; everything but `pending` is final."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Role(StrEnum):
+    """What a file is for; decided from its path (and head) when it is indexed."""
+
+    SOURCE = "source"
+    TEST = "test"
+    EXAMPLE = "example"
+    DOCS = "docs"
+    VENDORED = "vendored"
+    GENERATED = "generated"
+
+
+class PostingSpace(StrEnum):
+    """What the ids of a postings row are: chunks for content, files for path words."""
+
+    CHUNK = "chunk"
+    STEM = "stem"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredFile:
+    """One file found below a root. `skip_reason` is set when path or stat alone rule it out."""
+
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+    skip_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A named thing that a file defines. Lines are 1-based and inclusive; `depth` 0 is the file's top level."""
+
+    name: str
+    kind: str
+    start_line: int
+    end_line: int
+    depth: int
+    parent: str | None
+    is_declaration: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A run of whole lines. The contents of a file's chunks, in order, concatenate to the file."""
+
+    ordinal: int
+    start_line: int
+    end_line: int
+    kind: str
+    symbol: str | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """Everything the index keeps of one file. `headers[i]` is the text embedded for `chunks[i]`."""
+
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+    content_hash: bytes
+    language: str
+    role: Role
+    chunks: tuple[Chunk, ...]
+    headers: tuple[str, ...]
+    definitions: tuple[Definition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Postings of several terms, flat: term `i` owns `ids[offsets[i]:offsets[i + 1]]`, and the same of `impacts`.
+
+    `ids` are positions within the batch (uint32, ascending per term) until the store adds the base of the
+    reserved id range; `impacts` are uint8, 1 to 255.
+    """
+
+    terms: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.uint32]
+    impacts: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """A captured file that was not parsed: unchanged, skipped or failed."""
+
+    relative_path: str
+    state: FileState
+    reason: str | None = None
+    size_bytes: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """What the process pool answers for one group of files.
+
+    Ids in `postings[PostingSpace.CHUNK]` count the chunks of `files` in order; those of other spaces count `files`.
+    """
+
+    files: tuple[ParsedFile, ...]
+    outcomes: tuple[FileOutcome, ...]
+    postings: dict[PostingSpace, Postings]
+
+
+class Job(BaseModel):
+    """One row of `indexing_jobs`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: UUID
+    repository_id: int | None
+    repo_path: str
+    repo_name: str
+    project_id: str
+    force_reindex: bool
+    status: JobStatus
+    phase: JobPhase
+    progress_percentage: int
+    progress_message: str
+    files_total: int
+    files_scanned: int
+    files_indexed: int
+    files_unchanged: int
+    files_skipped: int
+    files_failed: int
+    chunks_created: int
+    bytes_total: int
+    bytes_done: int
+    attempt: int
+    slot: int | None
+    worker_id: UUID | None
+    host: str | None
+    lease_expires_at: datetime | None
+    retry_at: datetime | None
+    fruitless_attempts: int
+    error_message: str | None
+    error_type: str | None
+    error_traceback: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    cancelled_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobEvent(BaseModel):
+    """One row of the audit trail; never updated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event_type: str
+    event_data: dict[str, Any]
+    created_at: datetime

@@ -1,0 +1,176 @@
+"""Text to vectors: what an embedding model offers, how its answers are checked, and the model that ships with us."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from codebase_mcp.errors import EmbeddingError
+from codebase_mcp.indexing.terms import split_identifier, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from model2vec import StaticModel
+    from numpy.typing import ArrayLike, NDArray
+
+    from codebase_mcp.settings import Settings
+
+MODEL_DIRECTORY = Path(__file__).parent / "model"
+MODEL_NAME = "codebase-mcp-minilm-256"
+TEXTS_PER_TURN = 1024
+"""Documents embedded before a waiting query gets its turn: about 0.1 s of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderIdentity:
+    """Vectors can be compared only when all three are equal; `revision` changes whenever the model's vectors do."""
+
+    provider: str
+    model: str
+    revision: str
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of one model.
+
+    Vectors are float32 and of unit length, so that their dot product is their cosine. A text without a single
+    known token has no direction: its vector is all zeros, which is near to nothing and has no cosine (pgvector's
+    `<=>` answers NaN), so searching with a zero query vector must be left out and zero rows must be ignored.
+    Both methods raise EmbeddingError when the model cannot answer or answers something unusable.
+    """
+
+    @property
+    def identity(self) -> EmbedderIdentity: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (len(texts), dimensions) of headers, whose identifiers are already split into words."""
+        ...
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """Vector (dimensions,) of a query as the user wrote it."""
+        ...
+
+
+class LocalEmbedder:
+    """The static table in `directory`: one vector per token, a text is the mean of its tokens.
+
+    Nothing is loaded before the first text; identity and dimensions come from the small config file.
+    """
+
+    def __init__(self, directory: Path = MODEL_DIRECTORY) -> None:
+        self.identity, self.dimensions = _read_config(directory)
+        self._directory = directory
+        self._model: StaticModel | None = None
+        # The library changes settings of its tokenizer on each call, so two threads must not be in it at once.
+        self._turn = threading.Lock()
+
+    async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return await asyncio.to_thread(self._embed, texts)
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        split = " ".join(part for word in words(text) for part in split_identifier(word))
+        vector: NDArray[np.float32] = (await asyncio.to_thread(self._embed, [split]))[0]
+        return vector
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        turns = [texts[start : start + TEXTS_PER_TURN] for start in range(0, len(texts), TEXTS_PER_TURN)]
+        nothing = np.zeros((0, self.dimensions), dtype=np.float32)
+        return np.concatenate([nothing, *map(self._embed_turn, turns)])
+
+    def _embed_turn(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        with self._turn:
+            if self._model is None:
+                self._model = _load_table(self._directory)
+            means = self._model.encode(texts, max_length=None, use_multiprocessing=False)
+        return checked_vectors(means, len(texts), self.dimensions)
+
+
+def _read_config(directory: Path) -> tuple[EmbedderIdentity, int]:
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+        return EmbedderIdentity("local", MODEL_NAME, config["revision"]), int(config["hidden_dim"])
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(directory, error) from error
+
+
+def _load_table(directory: Path) -> StaticModel:
+    # Its threads would compete with the processes that parse, and it warns when a process forks after using them.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from model2vec import StaticModel
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    try:
+        tensors = load_file(directory / "model.safetensors")
+        # Shipped as 8-bit rows with a scale each; float32 in memory, because the library is fastest without scales.
+        rows = tensors["embeddings"] * tensors["weights"][:, None]
+        tokenizer = Tokenizer.from_buffer((directory / "tokenizer.json").read_bytes())
+        return StaticModel(rows, tokenizer, normalize=False)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _unreadable(directory, error) from error
+
+
+def _unreadable(directory: Path, error: Exception) -> EmbeddingError:
+    return EmbeddingError(
+        f"The embedding model in {directory} cannot be read ({type(error).__name__}: {error}). Reinstall codebase-mcp."
+    )
+
+
+def checked_vectors(vectors: ArrayLike, count: int, dimensions: int) -> NDArray[np.float32]:
+    """What a model answered for `count` texts, as float32 rows of unit length; zero rows stay zero.
+
+    Raises EmbeddingError when it is not `count` rows of `dimensions` finite numbers.
+    """
+    try:
+        exact = np.asarray(vectors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(
+            f"The embedding model answered something that is not rows of numbers ({error}). "
+            "Check that the configured model is an embedding model."
+        ) from error
+    if exact.shape != (count, dimensions):
+        raise EmbeddingError(
+            f"The embedding model answered an array of shape {exact.shape} for {count} texts; "
+            f"({count}, {dimensions}) was expected. Check that the configured model is the one of this index."
+        )
+    unusable = np.flatnonzero(~np.isfinite(exact).all(axis=1))
+    if unusable.size:
+        raise EmbeddingError(
+            f"The embedding model answered numbers that are not finite for {unusable.size} of {count} texts, "
+            f"the first at position {unusable[0]}. Try again; if it stays, configure another model."
+        )
+    return _scaled_to_unit_length(exact)
+
+
+def _scaled_to_unit_length(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    # Dividing by the largest number first keeps the squares of huge and tiny rows in range.
+    rows = rows / _one_for_zero(np.abs(rows).max(axis=1, keepdims=True, initial=0.0))
+    return (rows / _one_for_zero(np.linalg.norm(rows, axis=1, keepdims=True))).astype(np.float32)
+
+
+def _one_for_zero(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(lengths == 0.0, 1.0, lengths)
+
+
+@cache
+def local_embedder() -> LocalEmbedder:
+    """The shipped model, one per process."""
+    return LocalEmbedder()
+
+
+def open_embedder(settings: Settings) -> Embedder:
+    """The embedding model that `settings` ask for."""
+    return local_embedder()
