@@ -1,0 +1,153 @@
+"""The few questions asked of git, in a way that runs nothing a repository brings along."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codebase_mcp.errors import RepositoryUnreadableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIT_TIMEOUT_SECONDS = 600
+
+# A repository's own configuration can name programs: a file system monitor, hooks, and, when a partial clone lacks
+# objects, whatever its remotes say. GIT_ALLOW_PROTOCOL outranks that configuration; no transport is called "none".
+_GUARDS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-pager", "--no-replace-objects")
+_GUARD_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
+}
+# Set inside hooks and aliases, where they would point every call at one repository.
+_REDIRECTIONS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
+_OBJECT_REDIRECTIONS = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INTERNAL_SUPER_PREFIX")
+
+_OUTSIDE = re.compile(r"not a git repository \(or any ")
+_UNREADABLE_DIRECTORY = re.compile(rb"^warning: could not open directory '(.+?)/?': ", re.MULTILINE)
+_SUBMODULE_MODE = "160000"
+
+
+@dataclass(frozen=True, slots=True)
+class GitListing:
+    """What git lists below a folder, relative to it; `repositories` are submodules and embedded repositories."""
+
+    files: tuple[str, ...]
+    repositories: tuple[str, ...]
+    unreadable_directories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    exit_status: int
+    output: bytes
+    complaint: bytes
+
+    @property
+    def words(self) -> str:
+        return self.complaint.decode("utf-8", "backslashreplace").strip()
+
+
+def work_tree_prefix(folder: Path) -> str | None:
+    """Where `folder` lies in its git work tree ("" at the top, else "a/b/"), or None when git has no say over it.
+
+    That is so outside any work tree, below a folder which the surrounding work tree ignores, and where git is not
+    installed. Raises RepositoryUnreadableError with git's words when git refuses the repository.
+    """
+    answer = _run(folder, "rev-parse", "--show-prefix")
+    if answer is None or _OUTSIDE.search(answer.words):
+        return None
+    if answer.exit_status != 0:
+        if not _is_git_usable(folder):
+            return None
+        raise _refused(folder, answer)
+    prefix = os.fsdecode(answer.output.removesuffix(b"\n"))
+    return None if prefix and _is_ignored(folder) else prefix
+
+
+def list_work_tree(folder: Path, prefix: str) -> GitListing:
+    """The tracked and the not ignored files at and below `folder`, sorted; `prefix` is its place in the work tree."""
+    answer = _run(folder, "ls-files", "-t", "--stage", "--cached", "--others", "--exclude-standard", "-z")
+    if answer is None or answer.exit_status != 0:
+        raise _refused(folder, answer)
+    files: set[str] = set()
+    repositories: set[str] = set()
+    for record in answer.output.split(b"\0")[:-1]:
+        path, is_repository = _parse_record(os.fsdecode(record))
+        (repositories if is_repository else files).add(path)
+    unreadable = (os.fsdecode(name) for name in _UNREADABLE_DIRECTORY.findall(answer.complaint))
+    below = (name.removeprefix(prefix) for name in unreadable if f"{name}/".startswith(prefix))
+    return GitListing(tuple(sorted(files)), tuple(sorted(repositories)), tuple(sorted(below)))
+
+
+def head_commit(root: Path) -> str | None:
+    """The commit checked out at `root`; None outside git, without commits, and where git refuses to say."""
+    answer = _run(root, "rev-parse", "--verify", "--quiet", "HEAD")
+    if answer is None or answer.exit_status != 0:
+        return None
+    return answer.output.decode("ascii").strip()
+
+
+def _parse_record(record: str) -> tuple[str, bool]:
+    """`? path` is untracked, with a trailing slash for an embedded repository; else `H mode object stage TAB path`."""
+    if record.startswith("? "):
+        path = record[2:]
+        return path.removesuffix("/"), path.endswith("/")
+    head, _, path = record.partition("\t")
+    return path, head.split(" ")[1] == _SUBMODULE_MODE
+
+
+def _is_ignored(folder: Path) -> bool:
+    answer = _run(folder, "check-ignore", "--quiet", ".")
+    return answer is not None and answer.exit_status == 0
+
+
+def _is_git_usable(folder: Path) -> bool:
+    """On macOS a placeholder stands where git would be until the developer tools are installed."""
+    answer = _run(folder, "--version")
+    return answer is not None and answer.exit_status == 0
+
+
+def _run(folder: Path, *arguments: str) -> _Answer | None:
+    """Git's answer, or None where git is not installed."""
+    program = shutil.which("git")
+    if program is None:
+        return None
+    command = [program, *_GUARDS, *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=GIT_TIMEOUT_SECONDS,
+        )
+    except OSError as error:
+        raise RepositoryUnreadableError(f"git cannot be run in {folder}: {error.strerror}. Check the path.") from error
+    except subprocess.TimeoutExpired as error:
+        message = f"git did not answer within {GIT_TIMEOUT_SECONDS} s in {folder}. Check the disk, then start again."
+        raise RepositoryUnreadableError(message) from error
+    return _Answer(done.returncode, done.stdout, done.stderr)
+
+
+def _environment() -> dict[str, str]:
+    dropped = {*_REDIRECTIONS, *_OBJECT_REDIRECTIONS}
+    return {name: value for name, value in os.environ.items() if name not in dropped} | _GUARD_ENVIRONMENT
+
+
+def _refused(folder: Path, answer: _Answer | None) -> RepositoryUnreadableError:
+    words = answer.words if answer is not None else "it is not installed any more"
+    advice = "Repair the repository so that `git status` works there, then start again."
+    if "dubious ownership" in words:
+        advice = f"If you trust it, run: git config --global --add safe.directory '{folder}'"
+    return RepositoryUnreadableError(f"git cannot list {folder}: {words or 'it gave no reason'}. {advice}")
