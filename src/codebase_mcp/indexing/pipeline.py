@@ -1,0 +1,94 @@
+"""A group of files → everything the index keeps of them. Pure of SQL and of jobs; runs inside the process pool."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from codebase_mcp.domain import FileOutcome, FileState, ParsedFile, PreparedBatch
+from codebase_mcp.indexing.chunk import CHUNKER_VERSION, chunk_file
+from codebase_mcp.indexing.definitions import header_names
+from codebase_mcp.indexing.languages import detect_language
+from codebase_mcp.indexing.postings import build_postings
+from codebase_mcp.indexing.read import UnreadableFile, read_source
+from codebase_mcp.indexing.roles import role_of
+from codebase_mcp.indexing.terms import TOKENISER_VERSION, header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from codebase_mcp.indexing.embed import EmbedderIdentity
+    from codebase_mcp.indexing.read import SourceText
+
+HEAD_CHARACTERS = 2_000
+"""How much of a file is looked at for its language and role."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """A group of captured files. `known_hashes` are the contents that need no new index (relative path → SHA-256)."""
+
+    root: Path
+    relative_paths: tuple[str, ...]
+    known_hashes: Mapping[str, bytes]
+    max_file_bytes: int
+
+    def halves(self) -> tuple[BatchRequest, BatchRequest]:
+        middle = len(self.relative_paths) // 2
+        return self._of(self.relative_paths[:middle]), self._of(self.relative_paths[middle:])
+
+    def _of(self, paths: Sequence[str]) -> BatchRequest:
+        return BatchRequest(self.root, tuple(paths), self.known_hashes, self.max_file_bytes)
+
+
+def prepare_batch(request: BatchRequest) -> PreparedBatch:
+    """Read, detect, chunk and tokenise each file; what cannot be indexed becomes an outcome with its reason."""
+    parsed: list[ParsedFile] = []
+    outcomes: list[FileOutcome] = []
+    for relative_path in request.relative_paths:
+        match _prepare_file(request, relative_path):
+            case ParsedFile() as file:
+                parsed.append(file)
+            case FileOutcome() as outcome:
+                outcomes.append(outcome)
+    return PreparedBatch(tuple(parsed), tuple(outcomes), build_postings(parsed))
+
+
+def _prepare_file(request: BatchRequest, relative_path: str) -> ParsedFile | FileOutcome:
+    try:
+        source = read_source(request.root, relative_path, max_file_bytes=request.max_file_bytes)
+    except UnreadableFile as error:
+        return FileOutcome(relative_path, FileState.SKIPPED, error.reason)
+    if request.known_hashes.get(relative_path) == source.content_hash:
+        return FileOutcome(relative_path, FileState.UNCHANGED, size_bytes=source.size_bytes, mtime_ns=source.mtime_ns)
+    try:
+        return _parse(relative_path, source)
+    except (ValueError, RuntimeError, RecursionError, MemoryError) as error:
+        return FileOutcome(relative_path, FileState.SKIPPED, f"the parser failed: {type(error).__name__}: {error}")
+
+
+def _parse(relative_path: str, source: SourceText) -> ParsedFile:
+    head = source.text[:HEAD_CHARACTERS]
+    language = detect_language(relative_path, head)
+    parsed = chunk_file(source.text, language)
+    return ParsedFile(
+        relative_path=relative_path,
+        size_bytes=source.size_bytes,
+        mtime_ns=source.mtime_ns,
+        content_hash=source.content_hash,
+        language=language.name,
+        role=role_of(relative_path, head),
+        chunks=parsed.chunks,
+        headers=tuple(header(relative_path, header_names(parsed.definitions, chunk)) for chunk in parsed.chunks),
+        definitions=parsed.definitions,
+    )
+
+
+def index_fingerprint(identity: EmbedderIdentity) -> str:
+    """Changes whenever a file would be indexed differently, so that an upgrade reads it again."""
+    grammars = version("tree-sitter-language-pack")
+    parts = (CHUNKER_VERSION, grammars, TOKENISER_VERSION, identity.provider, identity.model, identity.revision)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,2 @@
+(procedure_definition name: (_) @name) @function
+(function_definition name: (_) @name) @function

@@ -1,0 +1,1 @@
+(from_instruction as: (image_alias) @name) @module

@@ -1,0 +1,2 @@
+(local_bind (bind function: (_) @name)) @function
+(field function: (fieldname) @name) @function

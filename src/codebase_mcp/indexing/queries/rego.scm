@@ -1,0 +1,1 @@
+(rule (rule_head . (var) @name)) @function

@@ -1,0 +1,2 @@
+(mixin_statement name: (_) @name) @macro
+(function_statement name: (_) @name) @function

@@ -1,0 +1,2 @@
+(class_directive (class_identifier) @name) @class
+(method_definition (method_signature (method_identifier) @name)) @method

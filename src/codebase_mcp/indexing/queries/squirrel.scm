@@ -1,0 +1,2 @@
+(class_declaration . (identifier) @name) @class
+(function_declaration . (identifier) @name) @function
