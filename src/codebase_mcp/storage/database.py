@@ -1,0 +1,217 @@
+"""Connections: three pools with their own deadlines, transactions that never hang, and bulk COPY."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.storage.driver_errors import classify
+from codebase_mcp.storage.halfvec import encode_halfvec, halfvec_array, halfvec_bytes, halfvec_literal
+from codebase_mcp.storage.pool import Pool, single_connection
+from codebase_mcp.storage.tables import PROJECT_SCHEMA
+
+__all__ = ["Database", "PoolName", "classify", "copy_rows", "halfvec_array", "halfvec_bytes", "halfvec_literal"]
+
+PoolName = Literal["control", "writers", "search"]
+
+_CONNECT_TIMEOUT_SECONDS = 2.0
+_URL_HELP = "DATABASE_URL must look like postgresql://user:password@host:5432/name"
+
+# libpq knows these, asyncpg would send them to the server as settings, which refuses them.
+_LIBPQ_ONLY = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "prepared_statement_cache_size",
+        "require_auth",
+        "sslcompression",
+        "sslsni",
+        "tcp_user_timeout",
+    }
+)
+
+_HALFVEC_SCHEMA = (
+    "SELECT nspname FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace"
+    " WHERE pg_type.oid = to_regtype('halfvec')"
+)
+
+# A peer that vanished without a word is given up after about 30 s, and its locks with it.
+_TCP_SETTINGS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "20000",
+}
+
+
+_NO_DEADLINES = {"idle_in_transaction_session_timeout": "0", "lock_timeout": "0", "statement_timeout": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class _PoolLimits:
+    size: int
+    command_seconds: float
+    checkout_seconds: float
+    lock_milliseconds: int
+    idle_in_transaction_milliseconds: int
+
+    def server_settings(self) -> dict[str, str]:
+        """The server gives up a little before the client, whose own deadline costs the connection."""
+        return {
+            "idle_in_transaction_session_timeout": str(self.idle_in_transaction_milliseconds),
+            "lock_timeout": str(self.lock_milliseconds),
+            "statement_timeout": str(int(self.command_seconds * 900)),
+        }
+
+
+def _pool_limits(control_seconds: float) -> dict[PoolName, _PoolLimits]:
+    control_lock = min(1_000, int(control_seconds * 800))
+    return {
+        "control": _PoolLimits(2, control_seconds, control_seconds, control_lock, 2_000),
+        "writers": _PoolLimits(3, 10.0, 10.0, 5_000, 2_000),
+        "search": _PoolLimits(5, 10.0, 3.0, 5_000, 10_000),
+    }
+
+
+class Database:
+    """One database as seen from one event loop. Pools open their connections when they are first used.
+
+    `control_seconds` is the deadline of a statement in the control pool: short in a worker, whose renewals must
+    not outlast its lease; a server that answers people may wait longer.
+    """
+
+    def __init__(self, url: str, *, application_name: str, control_seconds: float = 1.0) -> None:
+        self._dsn, self._hosts = driver_address(url)
+        self._application_name = application_name
+        self._limits = _pool_limits(control_seconds)
+        self._pools: dict[PoolName, Pool] = {}
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, pool: PoolName = "control", project_schema: str | None = None
+    ) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that commits at the end of the block.
+
+        After any error or cancellation inside, the connection is thrown away at once (a rollback could hang on a
+        dead link), and what the database raised leaves as one of our errors.
+        """
+        async with self._pool(pool).connection() as connection:
+            yield await _in_schema(connection, project_schema)
+            await connection.commit()
+
+    @contextlib.asynccontextmanager
+    async def maintenance(
+        self, project_schema: str | None = None, *, autocommit: bool = True
+    ) -> AsyncIterator[AsyncConnection]:
+        """A connection of its own without deadlines, for VACUUM, CREATE INDEX CONCURRENTLY and migrations.
+
+        With `autocommit=False` it is one transaction, committed at the end of the block.
+        """
+        connect = functools.partial(self._connect, None)
+        async with single_connection(connect, autocommit=autocommit) as connection:
+            yield await _in_schema(connection, project_schema)
+            await connection.commit()
+
+    async def close(self) -> None:
+        """Close every pooled connection; using the object again opens new ones."""
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
+            await pool.close()
+
+    def _pool(self, name: PoolName) -> Pool:
+        if name not in self._pools:
+            limits = self._limits[name]
+            connect = functools.partial(self._connect, limits)
+            self._pools[name] = Pool(connect, size=limits.size, checkout_seconds=limits.checkout_seconds)
+        return self._pools[name]
+
+    async def _connect(self, limits: _PoolLimits | None) -> asyncpg.Connection:
+        settings = {"application_name": self._application_name, "jit": "off", "timezone": "UTC"}
+        settings |= limits.server_settings() if limits else _NO_DEADLINES
+        if not self._hosts:
+            settings |= _TCP_SETTINGS
+        connection = await asyncpg.connect(
+            self._dsn,
+            host=self._hosts,
+            timeout=_CONNECT_TIMEOUT_SECONDS,
+            command_timeout=limits.command_seconds if limits else None,
+            server_settings=settings,
+        )
+        try:
+            await _register_halfvec(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+async def copy_rows(
+    connection: AsyncConnection,
+    table: sa.Table,
+    project_schema: str | None,
+    columns: Sequence[str],
+    records: Iterable[Sequence[object]],
+) -> None:
+    """COPY records into a table, in the transaction of `connection`; vectors are given as `halfvec_bytes`.
+
+    A statement must have run in that transaction before: the driver opens it with the first one, and a COPY before
+    it would commit by itself.
+    """
+    driver = await _driver_connection(connection)
+    assert driver.is_in_transaction(), f"COPY into {table.name} outside a transaction"
+    schema = project_schema if table.schema == PROJECT_SCHEMA else table.schema
+    await driver.copy_records_to_table(table.name, schema_name=schema, columns=list(columns), records=records)
+
+
+async def _driver_connection(connection: AsyncConnection) -> Any:
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def _in_schema(connection: AsyncConnection, project_schema: str | None) -> AsyncConnection:
+    if project_schema is None:
+        return connection
+    return await connection.execution_options(schema_translate_map={PROJECT_SCHEMA: project_schema})
+
+
+async def _register_halfvec(connection: asyncpg.Connection) -> None:
+    """Send and receive vectors in wire format. Before the first migration there is no such type yet."""
+    schema = await connection.fetchval(_HALFVEC_SCHEMA, timeout=_CONNECT_TIMEOUT_SECONDS)
+    if schema is not None:
+        await connection.set_type_codec(
+            "halfvec", schema=schema, encoder=encode_halfvec, decoder=bytes, format="binary"
+        )
+
+
+def driver_address(url: str) -> tuple[str, list[str] | None]:
+    """The address asyncpg takes, and the socket directory if it names one. The password is never shown."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise InvalidInputError(f"{_URL_HELP}; the one given cannot be read.") from None
+    backend = parsed.drivername.split("+")[0]
+    if backend not in ("postgres", "postgresql"):
+        raise InvalidInputError(f"{_URL_HELP}; the one given is for {backend!r}.")
+    parsed = parsed.set(drivername="postgresql").difference_update_query(_LIBPQ_ONLY)
+    host = parsed.query.get("host")
+    if isinstance(host, str) and host.startswith("/"):
+        return _render(parsed.difference_update_query(["host"])), [host]
+    return _render(parsed), None
+
+
+def _render(url: sa.URL) -> str:
+    return url.render_as_string(hide_password=False)

@@ -1,0 +1,158 @@
+"""Schemas at the right revision: the control schema at start, a project's schema when its first job is claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from codebase_mcp.errors import DatabaseError, SchemaMismatchError
+from codebase_mcp.storage.tables import CONTROL_SCHEMA
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.storage.alembic_run import History
+    from codebase_mcp.storage.database import Database
+
+# Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic.
+CONTROL_REVISIONS: Final = ("0001",)
+PROJECT_REVISIONS: Final = ("0001",)
+
+OLDEST_SERVER = 140_000
+OLDEST_VECTOR = (0, 8)
+
+_LOCK_KEY = 0x636F_6465_6D63_7031
+_LOCK_WAIT = "60s"
+
+_FACTS = sa.text(
+    "SELECT current_setting('server_version') AS server_version,"
+    " CAST(current_setting('server_version_num') AS integer) AS server_version_number,"
+    " (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector_version,"
+    " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS vector_available"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server is. `vector_version` is None until the extension is created in this database."""
+
+    server_version: str
+    server_version_number: int
+    vector_version: str | None
+    vector_available: str | None
+
+
+async def check_server(database: Database) -> ServerFacts:
+    """The server's versions; raises SchemaMismatchError, saying what to do, when it is too old or lacks pgvector."""
+    async with database.transaction() as connection:
+        row = (await connection.execute(_FACTS)).one()
+    facts = ServerFacts(*row)
+    require_supported(facts)
+    return facts
+
+
+async def migrate_control(database: Database) -> ServerFacts:
+    """Check the server, create the extension and bring the control schema to this program's revision."""
+    facts = await check_server(database)
+    await _migrate(database, "control", CONTROL_SCHEMA, facts)
+    return facts
+
+
+async def migrate_project(database: Database, schema: str) -> None:
+    """Create a project's schema if it is missing and bring it to this program's revision."""
+    await _migrate(database, "project", schema, None)
+
+
+async def installed_revision(database: Database, schema: str = CONTROL_SCHEMA) -> str | None:
+    """The revision a schema is at; None when it does not exist or is empty."""
+    async with database.transaction() as connection:
+        return await _read_revision(connection, schema)
+
+
+def expected_revision(schema: str = CONTROL_SCHEMA) -> str:
+    """The revision this program works with."""
+    return (CONTROL_REVISIONS if schema == CONTROL_SCHEMA else PROJECT_REVISIONS)[-1]
+
+
+def require_known(schema: str, revision: str | None) -> None:
+    """Raise SchemaMismatchError when a newer program has migrated this schema."""
+    known = CONTROL_REVISIONS if schema == CONTROL_SCHEMA else PROJECT_REVISIONS
+    if revision is not None and revision not in known:
+        raise SchemaMismatchError(
+            f"The schema {schema} is at revision {revision}, which this program does not know: a newer codebase-mcp has"
+            f" migrated it (this one ends at {known[-1]}). Upgrade codebase-mcp and restart what runs the old one."
+        )
+
+
+async def _migrate(database: Database, history: History, schema: str, facts: ServerFacts | None) -> None:
+    revision = await installed_revision(database, schema)
+    require_known(schema, revision)
+    needs_extension = facts is not None and facts.vector_version is None
+    if revision == expected_revision(schema) and not needs_extension:
+        return
+    async with database.maintenance(schema, autocommit=False) as connection:
+        await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
+        if needs_extension:
+            await _create_extension(connection)
+        await _upgrade(connection, history, schema)
+    if needs_extension:
+        await database.close()  # connections opened before do not know the vector type
+
+
+async def _upgrade(connection: AsyncConnection, history: History, schema: str) -> None:
+    """Under the lock; somebody else may have migrated while we waited for it."""
+    from codebase_mcp.storage.alembic_run import move_schema
+
+    revision = await _read_revision(connection, schema)
+    require_known(schema, revision)
+    if revision != expected_revision(schema):
+        await connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+        await connection.run_sync(move_schema, history, schema, "head")
+
+
+async def _create_extension(connection: AsyncConnection) -> None:
+    try:
+        async with connection.begin_nested():
+            await connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public"))
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "42501":
+            raise
+        raise DatabaseError(
+            "This database user may not create the extension pgvector. Run `CREATE EXTENSION vector` in this database"
+            " as a superuser, then start codebase-mcp again."
+        ) from error
+
+
+async def _read_revision(connection: AsyncConnection, schema: str) -> str | None:
+    table = sa.table("alembic_version", sa.column("version_num"), schema=schema)
+    name = f"{connection.dialect.identifier_preparer.format_table(table)}"
+    if await connection.scalar(sa.select(sa.func.to_regclass(name))) is None:
+        return None
+    return await connection.scalar(sa.select(table.c.version_num))
+
+
+def require_supported(facts: ServerFacts) -> None:
+    """Raise SchemaMismatchError, saying what to do, for a server or an extension that is too old or absent."""
+    if facts.server_version_number < OLDEST_SERVER:
+        raise SchemaMismatchError(
+            f"The database is PostgreSQL {facts.server_version}; codebase-mcp needs 14 or newer."
+            " Upgrade it, or unset DATABASE_URL to use the embedded one."
+        )
+    version = facts.vector_version or facts.vector_available
+    if version is None:
+        raise SchemaMismatchError(
+            "The database server lacks the extension pgvector. Install pgvector 0.8 or newer on it (for example the"
+            " package postgresql-<version>-pgvector), or unset DATABASE_URL to use the embedded database."
+        )
+    if _version_tuple(version) < OLDEST_VECTOR:
+        raise SchemaMismatchError(
+            f"The database has pgvector {version}; codebase-mcp needs 0.8 or newer. Upgrade it on the server, then run"
+            " `ALTER EXTENSION vector UPDATE` in this database."
+        )
+
+
+def _version_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

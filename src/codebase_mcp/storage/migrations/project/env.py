@@ -1,0 +1,5 @@
+"""Run by Alembic: migrates one project's schema over the connection it was given."""
+
+from codebase_mcp.storage.alembic_run import run_migrations
+
+run_migrations()

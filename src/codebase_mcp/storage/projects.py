@@ -1,0 +1,157 @@
+"""Projects, their repositories and the embedding models: the rows that say what exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from codebase_mcp.storage import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class ModelIdentity(Protocol):
+    """What tells one embedding model from another: vectors of different models never mix."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One row of a project's `repositories`."""
+
+    id: int
+    path: str
+    name: str
+    indexed_commit: str | None
+    last_indexed_at: datetime | None
+    is_complete: bool
+    file_count: int
+    chunk_count: int
+    deleted_chunk_count: int
+    version: int
+
+
+async def ensure_project(connection: AsyncConnection, project_id: str) -> str:
+    """Makes the project known; returns the name of its schema, which the worker creates later."""
+    schema = tables.schema_name(project_id)
+    await connection.execute(
+        insert(tables.projects).values(project_id=project_id, schema_name=schema).on_conflict_do_nothing()
+    )
+    return schema
+
+
+async def project_schema(connection: AsyncConnection, project_id: str) -> str | None:
+    """The schema of a known project, else None."""
+    projects = tables.projects
+    return await connection.scalar(sa.select(projects.c.schema_name).where(projects.c.project_id == project_id))
+
+
+async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
+    """False while a project has been named but no worker has taken its first job yet."""
+    found = await connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": f"{schema}.repositories"})
+    return found is not None
+
+
+async def ensure_model(connection: AsyncConnection, identity: ModelIdentity, dimensions: int) -> int:
+    """The id of an embedding model, registered when it is new."""
+    models = tables.embedding_models
+    values = {"provider": identity.provider, "model": identity.model, "revision": identity.revision}
+    await connection.execute(insert(models).values(**values, dimensions=dimensions).on_conflict_do_nothing())
+    same = sa.and_(*(models.c[name] == value for name, value in values.items()))
+    return int((await connection.execute(sa.select(models.c.id).where(same))).scalar_one())
+
+
+async def ensure_repository(connection: AsyncConnection, path: str, name: str) -> Repository:
+    """The repository row for a real path, created when it is new; a new name replaces the old one."""
+    repositories = tables.repositories
+    statement = insert(repositories).values(path=path, name=name)
+    statement = statement.on_conflict_do_update(index_elements=["path"], set_={"name": name})
+    await connection.execute(statement)
+    return await _one(connection, repositories.c.path == path)
+
+
+async def repository(connection: AsyncConnection, repository_id: int) -> Repository:
+    return await _one(connection, tables.repositories.c.id == repository_id)
+
+
+async def forget_deleted_chunks(connection: AsyncConnection, repository_id: int) -> None:
+    """After a cleaning merge no posting names a deleted chunk any more."""
+    repositories = tables.repositories
+    await connection.execute(
+        sa.update(repositories).where(repositories.c.id == repository_id).values(deleted_chunk_count=0)
+    )
+
+
+async def list_repositories(connection: AsyncConnection) -> list[Repository]:
+    rows = await connection.execute(_select().order_by(tables.repositories.c.name, tables.repositories.c.path))
+    return [Repository(**row) for row in rows.mappings()]
+
+
+async def mark_incomplete(connection: AsyncConnection, repository_id: int) -> None:
+    """From the first captured change until the job completes."""
+    repositories = tables.repositories
+    await connection.execute(
+        sa.update(repositories).where(repositories.c.id == repository_id).values(is_complete=False)
+    )
+
+
+async def mark_complete(connection: AsyncConnection, repository_id: int, indexed_commit: str | None) -> None:
+    repositories = tables.repositories
+    await connection.execute(
+        sa.update(repositories)
+        .where(repositories.c.id == repository_id)
+        .values(
+            is_complete=True,
+            indexed_commit=indexed_commit,
+            last_indexed_at=sa.func.clock_timestamp(),
+            version=repositories.c.version + 1,
+        )
+    )
+
+
+async def delete_repository(connection: AsyncConnection, repository_id: int) -> None:
+    """Deletes a repository with all its rows."""
+    for table in (
+        tables.embeddings, tables.symbols, tables.code_chunks, tables.lexical_postings, tables.lexical_segments,
+        tables.code_files,
+    ):  # fmt: skip
+        await connection.execute(sa.delete(table).where(table.c.repository_id == repository_id))
+    await connection.execute(sa.delete(tables.repositories).where(tables.repositories.c.id == repository_id))
+
+
+async def drop_project(connection: AsyncConnection, project_id: str, schema: str) -> None:
+    """Drops a project's schema and forgets the project; its jobs stay for the audit trail."""
+    await connection.execute(sa.text(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
+    await connection.execute(sa.delete(tables.projects).where(tables.projects.c.project_id == project_id))
+
+
+async def schema_size_bytes(connection: AsyncConnection, schema: str) -> int:
+    """Bytes on disk of a project's tables with their indexes and out-of-line values."""
+    statement = sa.text(
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relkind = 'r'"
+    )
+    return int(await connection.scalar(statement, {"schema": schema}) or 0)
+
+
+def _select() -> sa.Select[Any]:
+    columns = tables.repositories.c
+    return sa.select(
+        columns.id, columns.path, columns.name, columns.indexed_commit, columns.last_indexed_at, columns.is_complete,
+        columns.file_count, columns.chunk_count, columns.deleted_chunk_count, columns.version,
+    )  # fmt: skip
+
+
+async def _one(connection: AsyncConnection, condition: sa.ColumnElement[bool]) -> Repository:
+    return Repository(**(await connection.execute(_select().where(condition))).mappings().one())

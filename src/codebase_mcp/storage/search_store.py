@@ -1,0 +1,261 @@
+"""What a search reads, in small statements by primary key or index; nothing here writes.
+
+The connection's `schema_translate_map` names the project; text statements take the schema's name, which
+`tables.schema_name` made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from codebase_mcp.storage import tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+INDEX_CANDIDATES = 200
+"""Chunks fetched through the vector index: several belong to one file, so more than the files wanted."""
+MAX_SYMBOL_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """The files of one repository, column by column, in no particular order."""
+
+    ids: NDArray[np.int64]
+    first_chunk_ids: NDArray[np.int64]
+    chunk_counts: NDArray[np.int64]
+    definition_counts: NDArray[np.int64]
+    reference_counts: NDArray[np.int64]
+    paths: list[str]
+    languages: list[str]
+    roles: list[str]
+
+
+class ActiveJob(NamedTuple):
+    repo_path: str
+    repo_name: str
+    progress_percentage: int
+
+
+class SymbolRow(NamedTuple):
+    file_id: int
+    name: str
+    folded_name: str
+    kind: str
+    start_line: int
+    end_line: int
+    depth: int
+    is_declaration: bool
+
+
+class ChunkLines(NamedTuple):
+    id: int
+    start_line: int
+    end_line: int
+
+
+class ChunkRow(NamedTuple):
+    id: int
+    start_line: int
+    end_line: int
+    kind: str
+    symbol: str | None
+    content: str
+
+
+class HeaderCosine(NamedTuple):
+    """`chunk_id` and `cosine` are None for a file that has no vector of the model."""
+
+    file_id: int
+    chunk_id: int | None
+    cosine: float | None
+
+
+async def read_only_snapshot(connection: AsyncConnection) -> None:
+    """Makes the rest of a transaction see one state of the database. It must be the first statement."""
+    await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
+async def active_jobs(connection: AsyncConnection, project_id: str) -> list[ActiveJob]:
+    jobs = tables.indexing_jobs.c
+    statement = sa.select(jobs.repo_path, jobs.repo_name, jobs.progress_percentage).where(
+        jobs.project_id == project_id, jobs.status.in_(["pending", "running", "blocked"])
+    )
+    return [ActiveJob(*row) for row in await connection.execute(statement)]
+
+
+async def model_id(connection: AsyncConnection, provider: str, model: str, revision: str) -> int | None:
+    """The number of an embedding model; None before anything was embedded with it."""
+    models = tables.embedding_models.c
+    statement = sa.select(models.id).where(
+        models.provider == provider, models.model == model, models.revision == revision
+    )
+    found: int | None = await connection.scalar(statement)
+    return found
+
+
+async def file_columns(connection: AsyncConnection, schema: str, repository_id: int) -> FileColumns:
+    # Aggregated by the server: eight arrays arrive several times faster than a row for each file.
+    statement = sa.text(
+        "SELECT array_agg(id), array_agg(first_chunk_id), array_agg(chunk_count), array_agg(definition_count),"
+        " array_agg(reference_count), array_agg(relative_path), array_agg(language), array_agg(role)"
+        f" FROM {schema}.code_files WHERE repository_id = :repository_id"
+    )
+    row = (await connection.execute(statement, {"repository_id": repository_id})).one()
+    numbers = [np.array(column or [], dtype=np.int64) for column in row[:5]]
+    return FileColumns(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], *(list(c or []) for c in row[5:]))
+
+
+async def stem_postings(connection: AsyncConnection, schema: str, repository_id: int) -> list[tuple[str, bytes]]:
+    """Each stem of the repository's file names with little-endian uint32 file ids; deleted files included."""
+    statement = sa.text(
+        f"SELECT term, string_agg(ids, CAST('' AS bytea)) FROM {schema}.lexical_postings"
+        " WHERE repository_id = :repository_id AND space = 'stem' GROUP BY term"
+    )
+    rows = await connection.execute(statement, {"repository_id": repository_id})
+    return [(term, ids) for term, ids in rows]
+
+
+async def term_postings(
+    connection: AsyncConnection, schema: str, repository_ids: Sequence[int], terms: Sequence[str]
+) -> list[tuple[str, bytes, bytes]]:
+    """(term, ids, impacts) of the chunks that hold any of `terms`, one row for each segment."""
+    statement = sa.text(
+        f"SELECT term, ids, impacts FROM {schema}.lexical_postings"
+        " WHERE repository_id = ANY(:repository_ids) AND space = 'chunk' AND term = ANY(:terms)"
+    )
+    arguments = {"repository_ids": list(repository_ids), "terms": list(terms)}
+    return [(term, ids, impacts) for term, ids, impacts in await connection.execute(statement, arguments)]
+
+
+async def symbols_named(
+    connection: AsyncConnection, repository_ids: Sequence[int], folded_names: Sequence[str]
+) -> list[SymbolRow]:
+    """Definitions with these folded names; when there are very many, the outermost and longest of them."""
+    symbols = tables.symbols.c
+    statement = (
+        sa.select(
+            symbols.file_id, symbols.name, symbols.folded_name, symbols.kind, symbols.start_line, symbols.end_line,
+            symbols.depth, symbols.is_declaration,
+        )
+        .where(
+            symbols.folded_name == sa.any_(sa.literal(list(folded_names), sa.ARRAY(sa.Text))),
+            symbols.repository_id == sa.any_(sa.literal(list(repository_ids), sa.ARRAY(sa.BigInteger))),
+        )
+        .order_by(symbols.is_declaration, symbols.depth, (symbols.start_line - symbols.end_line), symbols.file_id)
+        .limit(MAX_SYMBOL_ROWS)
+    )  # fmt: skip
+    return [SymbolRow(*row) for row in await connection.execute(statement)]
+
+
+# A sub-select is evaluated once for the whole statement; a cast parameter might be parsed anew for each row.
+_QUERY = "(SELECT CAST(CAST(:vector AS text) AS halfvec))"
+
+
+async def nearest_files_by_scan(
+    connection: AsyncConnection,
+    schema: str,
+    model: int,
+    vector: str,
+    *,
+    repository_ids: Sequence[int],
+    file_ids: Sequence[int] | None,
+    limit: int,
+) -> list[tuple[int, float]]:
+    """(file id, best cosine) of the files nearest to a vector, exactly; `file_ids` restricts them."""
+    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    statement = sa.text(
+        f"SELECT file_id, 1 - min(vector <=> {_QUERY}) AS cosine FROM {schema}.embeddings"
+        f" WHERE repository_id = ANY(:repository_ids) AND model_id = :model{restriction}"
+        " GROUP BY file_id ORDER BY 2 DESC LIMIT :limit"
+    )
+    arguments: dict[str, object] = {
+        "vector": vector,
+        "repository_ids": list(repository_ids),
+        "model": model,
+        "limit": limit,
+    }
+    if file_ids is not None:
+        arguments["file_ids"] = list(file_ids)
+    return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
+
+
+async def nearest_files_by_index(
+    connection: AsyncConnection,
+    schema: str,
+    model: int,
+    vector: str,
+    *,
+    dimensions: int,
+    repository_ids: Sequence[int],
+    file_ids: Sequence[int] | None,
+) -> list[tuple[int, float]]:
+    """(file id, cosine) of the chunks nearest to a vector through the HNSW index, best first; files repeat."""
+    await connection.execute(sa.text("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)"))
+    await connection.execute(sa.text(f"SELECT set_config('hnsw.ef_search', '{INDEX_CANDIDATES}', true)"))
+    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    distance = f"(vector::halfvec({dimensions:d})) <=> CAST({_QUERY} AS halfvec({dimensions:d}))".replace("::", r"\:\:")
+    statement = sa.text(
+        f"SELECT file_id, 1 - ({distance}) FROM {schema}.embeddings"
+        f" WHERE model_id = {model:d} AND repository_id = ANY(:repository_ids){restriction}"
+        f" ORDER BY {distance} LIMIT {INDEX_CANDIDATES}"
+    )
+    arguments: dict[str, object] = {"vector": vector, "repository_ids": list(repository_ids)}
+    if file_ids is not None:
+        arguments["file_ids"] = list(file_ids)
+    return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
+
+
+async def header_cosines(
+    connection: AsyncConnection, schema: str, model: int, vector: str, file_ids: Sequence[int]
+) -> list[HeaderCosine]:
+    """The cosine of every chunk of these files; a file that no longer exists has no row at all."""
+    statement = sa.text(
+        f"SELECT f.id, e.chunk_id, 1 - (e.vector <=> {_QUERY}) FROM {schema}.code_files f"
+        f" LEFT JOIN {schema}.embeddings e ON e.file_id = f.id AND e.model_id = :model WHERE f.id = ANY(:file_ids)"
+    )
+    arguments = {"vector": vector, "model": model, "file_ids": list(file_ids)}
+    return [HeaderCosine(*row) for row in await connection.execute(statement, arguments)]
+
+
+async def existing_files(connection: AsyncConnection, file_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """(repository id, relative path) of those of the files that exist."""
+    files = tables.code_files.c
+    statement = sa.select(files.id, files.repository_id, files.relative_path).where(
+        files.id == sa.any_(sa.literal(list(file_ids), sa.ARRAY(sa.BigInteger)))
+    )
+    return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
+
+
+async def chunk_lines(connection: AsyncConnection, file_ids: Sequence[int]) -> list[ChunkLines]:
+    chunks = tables.code_chunks.c
+    statement = sa.select(chunks.id, chunks.start_line, chunks.end_line).where(
+        chunks.file_id == sa.any_(sa.literal(list(file_ids), sa.ARRAY(sa.BigInteger)))
+    )
+    return [ChunkLines(*row) for row in await connection.execute(statement)]
+
+
+async def chunks_by_id(connection: AsyncConnection, chunk_ids: Sequence[int]) -> dict[int, ChunkRow]:
+    chunks = tables.code_chunks.c
+    statement = sa.select(
+        chunks.id, chunks.start_line, chunks.end_line, chunks.kind, chunks.symbol, chunks.content
+    ).where(chunks.id == sa.any_(sa.literal(list(chunk_ids), sa.ARRAY(sa.BigInteger))))
+    return {row[0]: ChunkRow(*row) for row in await connection.execute(statement)}
+
+
+async def owners_of_chunks(connection: AsyncConnection, chunk_ids: Sequence[int]) -> list[int]:
+    """The files, each once, to which those of the chunks belong that exist."""
+    chunks = tables.code_chunks.c
+    statement = (
+        sa.select(chunks.file_id)
+        .distinct()
+        .where(chunks.id == sa.any_(sa.literal(list(chunk_ids), sa.ARRAY(sa.BigInteger))))
+    )
+    return [row[0] for row in await connection.execute(statement)]

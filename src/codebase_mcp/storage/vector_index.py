@@ -1,0 +1,78 @@
+"""The approximate index over header vectors: built after a bulk load, dropped before one.
+
+COPY into a table with a live HNSW index is some 150 times slower, so a large job drops it first; until it is built
+again, a search scans exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """The index of one model's vectors in one project."""
+
+    schema: str
+    model_id: int
+    dimensions: int
+
+    @property
+    def name(self) -> str:
+        return f"nearest_headers_{self.model_id}"
+
+
+async def build(database: Database, index: VectorIndex, *, least_rows: int) -> bool:
+    """Builds the index if the model has at least `least_rows` vectors and none is there; True if it did.
+
+    Runs on a connection of its own without deadlines, and lets writers go on meanwhile.
+    """
+    async with database.maintenance() as connection:
+        if not await _is_wanted(connection, index, least_rows):
+            return False
+        # Only one builder at a time; the lock goes with the connection.
+        key = {"key": f"{index.schema} {index.name}"}
+        if not await connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtext(:key))"), key):
+            return False
+        # What an interrupted build leaves behind is invalid and in the way.
+        await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))
+        await connection.execute(
+            sa.text(
+                f'CREATE INDEX CONCURRENTLY {index.name} ON "{index.schema}".embeddings'
+                f" USING hnsw ((vector::halfvec({index.dimensions})) halfvec_cosine_ops)"
+                f" WHERE model_id = {index.model_id}"
+            )
+        )
+        return True
+
+
+async def drop(connection: AsyncConnection, index: VectorIndex) -> None:
+    """Drops the index, in the caller's transaction."""
+    await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))
+
+
+async def _is_wanted(connection: AsyncConnection, index: VectorIndex, least_rows: int) -> bool:
+    if await is_ready(connection, index):
+        return False
+    rows = await connection.scalar(
+        sa.text(f'SELECT count(*) FROM "{index.schema}".embeddings WHERE model_id = :model_id'),
+        {"model_id": index.model_id},
+    )
+    return int(rows or 0) >= least_rows
+
+
+async def is_ready(connection: AsyncConnection, index: VectorIndex) -> bool:
+    """Whether the index exists and is complete."""
+    found = await connection.scalar(
+        sa.text("SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(CAST(:name AS text))"),
+        {"name": f'"{index.schema}".{index.name}'},
+    )
+    return bool(found)
