@@ -1,0 +1,208 @@
+"""The middle of a job: pending files → groups → pool → vectors → commit, with a few groups under way at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedBatch
+from codebase_mcp.errors import RepositoryUnreadableError
+from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
+from codebase_mcp.indexing.pool import PoolBrokenError
+from codebase_mcp.indexing.read import DELETED
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.fenced import FencedSteps
+from codebase_mcp.jobs.store import BatchCounts, PendingFile
+from codebase_mcp.storage import index_store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.jobs.store import Claim
+    from codebase_mcp.jobs.tools import Tools
+    from codebase_mcp.storage.index_store import Target
+
+PENDING_PAGE = 2_000
+MERGE_FAN_IN = 16
+"""While the job runs, a level is merged when it has this many segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedBatch:
+    """A prepared batch with one vector per chunk."""
+
+    batch: PreparedBatch
+    vectors: NDArray[np.float32]
+
+
+class Batches:
+    """Indexes what `job_files` has pending, in order."""
+
+    def __init__(self, job: Job, claim: Claim, tools: Tools, target: Target) -> None:
+        self._job = job
+        self._claim = claim
+        self._tools = tools
+        self._target = target
+        self._fenced = FencedSteps(tools.database, claim, target, JobPhase.INDEXING)
+        self._batches_committed = 0
+        self._ahead = tools.settings.pool_processes + 2
+        self._files_since_checkpoint = 0
+        self._checkpoint_at = time.monotonic() + tools.settings.checkpoint_seconds
+
+    async def run(self) -> None:
+        in_flight: deque[tuple[tuple[PendingFile, ...], asyncio.Task[list[EmbeddedBatch]]]] = deque()
+        async with asyncio.TaskGroup() as group:
+            async for files in self._groups():
+                in_flight.append((files, group.create_task(self._prepare(files))))
+                if len(in_flight) >= self._ahead:
+                    await self._commit_all(*in_flight.popleft())
+            while in_flight:
+                await self._commit_all(*in_flight.popleft())
+
+    async def _groups(self) -> AsyncIterator[tuple[PendingFile, ...]]:
+        """Pending files in order, cut where a batch would get too many files or bytes."""
+        settings = self._tools.settings
+        group: list[PendingFile] = []
+        size_bytes = 0
+        async for file in self._pending():
+            if group and (len(group) >= settings.batch_files or size_bytes + file.size_bytes > settings.batch_bytes):
+                yield tuple(group)
+                group, size_bytes = [], 0
+            group.append(file)
+            size_bytes += file.size_bytes
+        if group:
+            yield tuple(group)
+
+    async def _pending(self) -> AsyncIterator[PendingFile]:
+        after = -1
+        while True:
+            async with self._tools.database.transaction("writers") as connection:
+                page = await store.pending_files(connection, self._job.id, after=after, limit=PENDING_PAGE)
+            for file in page:
+                yield file
+            if len(page) < PENDING_PAGE:
+                return
+            after = page[-1].ordinal
+
+    # --- preparing ---
+
+    async def _prepare(self, files: tuple[PendingFile, ...]) -> list[EmbeddedBatch]:
+        paths = tuple(file.relative_path for file in files)
+        request = BatchRequest(
+            Path(self._job.repo_path), paths, await self._known_hashes(paths), self._tools.settings.max_file_bytes
+        )
+        try:
+            parts = [await self._tools.pool.run(prepare_batch, request)]
+        except PoolBrokenError:
+            parts = await self._isolate(request)
+        return [EmbeddedBatch(part, await self._embed(part)) for part in parts]
+
+    async def _known_hashes(self, paths: tuple[str, ...]) -> dict[str, bytes]:
+        if self._job.force_reindex:
+            return {}
+        async with self._tools.database.transaction("writers", self._target.schema) as connection:
+            known = await index_store.known_files(connection, self._target.repository_id, paths)
+        return {
+            path: file.content_hash
+            for path, file in known.items()
+            if file.index_fingerprint == self._target.index_fingerprint
+        }
+
+    async def _isolate(self, request: BatchRequest) -> list[PreparedBatch]:
+        """Halves a group that broke its process until the guilty file stands alone, and marks that one failed."""
+        try:
+            return [await self._tools.pool.run_isolated(prepare_batch, request)]
+        except PoolBrokenError:
+            if len(request.relative_paths) > 1:
+                first, second = request.halves()
+                return await self._isolate(first) + await self._isolate(second)
+        reason = "the process that parsed this file died or hung"
+        return [PreparedBatch((), (FileOutcome(request.relative_paths[0], FileState.FAILED, reason),), {})]
+
+    async def _embed(self, batch: PreparedBatch) -> NDArray[np.float32]:
+        headers = [header for file in batch.files for header in file.headers]
+        vectors = await self._tools.embedder.embed_documents(headers)
+        self._tools.on_point("embedded")
+        return vectors
+
+    # --- committing ---
+
+    async def _commit_all(self, files: tuple[PendingFile, ...], preparing: asyncio.Task[list[EmbeddedBatch]]) -> None:
+        by_path = {file.relative_path: file for file in files}
+        for embedded in await preparing:
+            await asyncio.to_thread(self._refuse_a_vanished_root, embedded.batch)
+            await self._commit(by_path, embedded)
+
+    def _refuse_a_vanished_root(self, batch: PreparedBatch) -> None:
+        """Prevents: a root that was unmounted during the job from being read as the deletion of every file."""
+        if any(outcome.reason == DELETED for outcome in batch.outcomes) and not Path(self._job.repo_path).is_dir():
+            raise RepositoryUnreadableError(
+                f"{self._job.repo_path} disappeared while it was being indexed; its index is kept. "
+                "Make the folder available again and start anew."
+            )
+
+    async def _commit(self, by_path: dict[str, PendingFile], embedded: EmbeddedBatch) -> None:
+        batch, target = embedded.batch, self._target
+        ids = await self._reserve(batch)
+        states = _states(batch)
+        counts = _counts(batch, states, sum(by_path[path].size_bytes for path in states))
+        async with self._tools.database.transaction("writers", target.schema) as connection:
+            await self._fence(connection, counts)
+            self._tools.on_point("fenced")
+            # An undone batch is simply done again, so it need not wait for the disk.
+            await connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+            await index_store.replace_files(connection, target, batch, ids, embedded.vectors)
+            unchanged = [outcome for outcome in batch.outcomes if outcome.state is FileState.UNCHANGED]
+            await index_store.touch_files(connection, target.repository_id, unchanged)
+            ordinals = {by_path[path].ordinal: outcome for path, outcome in states.items()}
+            await store.mark_files(connection, self._claim, ordinals)
+            self._tools.on_point("written")
+        self._tools.on_point("committed")
+        self._batches_committed += 1
+        if batch.files and self._batches_committed % MERGE_FAN_IN == 0:
+            while await self._fenced.merge_segments(fan_in=MERGE_FAN_IN):
+                pass
+
+    async def _reserve(self, batch: PreparedBatch) -> index_store.ReservedIds:
+        chunks = sum(len(file.chunks) for file in batch.files)
+        async with self._tools.database.transaction("writers") as connection:
+            return await index_store.reserve_ids(connection, self._target.schema, chunks=chunks, files=len(batch.files))
+
+    async def _fence(self, connection: AsyncConnection, counts: BatchCounts) -> None:
+        settings = self._tools.settings
+        self._files_since_checkpoint += counts.files
+        is_checkpoint = (
+            self._files_since_checkpoint >= settings.checkpoint_files or time.monotonic() >= self._checkpoint_at
+        )
+        if is_checkpoint:
+            self._files_since_checkpoint = 0
+            self._checkpoint_at = time.monotonic() + settings.checkpoint_seconds
+        await store.commit_batch(connection, self._claim, counts, is_checkpoint=is_checkpoint)
+
+
+def _states(batch: PreparedBatch) -> dict[str, FileOutcome]:
+    indexed = {file.relative_path: FileOutcome(file.relative_path, FileState.INDEXED) for file in batch.files}
+    return indexed | {outcome.relative_path: outcome for outcome in batch.outcomes}
+
+
+def _counts(batch: PreparedBatch, states: dict[str, FileOutcome], size_bytes: int) -> BatchCounts:
+    def number(state: FileState) -> int:
+        return sum(outcome.state is state for outcome in states.values())
+
+    return BatchCounts(
+        indexed=number(FileState.INDEXED),
+        unchanged=number(FileState.UNCHANGED),
+        skipped=number(FileState.SKIPPED),
+        failed=number(FileState.FAILED),
+        chunks=sum(len(file.chunks) for file in batch.files),
+        bytes=size_bytes,
+    )

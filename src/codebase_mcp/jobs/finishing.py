@@ -1,0 +1,147 @@
+"""The end of a job: vanished files go, references are counted, segments merged; then one tiny transaction ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codebase_mcp.domain import Job, JobPhase
+from codebase_mcp.errors import LeaseLostError, RepositoryUnreadableError
+from codebase_mcp.indexing.terms import joined_term
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.fenced import FencedSteps
+from codebase_mcp.storage import index_store, projects, references, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from codebase_mcp.jobs.store import Claim
+    from codebase_mcp.jobs.tools import Tools
+    from codebase_mcp.storage.index_store import Target
+    from codebase_mcp.storage.segments import LiveIds
+
+VANISHED_PER_STEP = 500
+TERMS_PER_STEP = 5_000
+FILES_PER_STEP = 5_000
+MERGE_FAN_IN = 4
+"""After the job, fewer segments than this are left on each level."""
+CLEANING_SHARE = 0.2
+"""Postings are rewritten without deleted ids when these exceed this share of the chunks."""
+WIDEST_NAME_FILES = 2
+"""A name that more files define says nothing about any of them."""
+
+
+class Finishing:
+    """Every step is fenced and may be repeated: a crash in between repeats it and changes nothing."""
+
+    def __init__(self, claim: Claim, tools: Tools, target: Target) -> None:
+        self._claim = claim
+        self._database = tools.database
+        self._target = target
+        self._fenced = FencedSteps(tools.database, claim, target, JobPhase.FINISHING)
+
+    async def run(self) -> Job:
+        job = await self._current_job()
+        vanished = await self._remove_vanished(job)
+        if job.files_indexed or vanished:
+            await self._count_references()
+            await self._merge_segments()
+        return await self._finish(job)
+
+    async def _current_job(self) -> Job:
+        async with self._database.transaction("writers") as connection:
+            job = await store.job(connection, self._claim.job_id)
+        if job is None:
+            raise LeaseLostError
+        return job
+
+    async def _remove_vanished(self, job: Job) -> int:
+        removed = 0
+        while True:
+            async with self._database.transaction("writers", self._target.schema) as connection:
+                gone = await store.vanished_files(connection, job, self._target.schema, VANISHED_PER_STEP)
+            if not gone:
+                return removed
+            await asyncio.to_thread(_refuse_an_empty_root, job.repo_path)
+            async with self._fenced.step("removing deleted files") as connection:
+                await index_store.remove_files(connection, self._target.repository_id, gone)
+            removed += len(gone)
+
+    # --- references ---
+
+    async def _count_references(self) -> None:
+        async with self._database.transaction("writers", self._target.schema) as connection:
+            live = await segments.live_ids(connection, self._target.repository_id)
+            names = await references.outer_definitions(connection, self._target.repository_id)
+        definers = await asyncio.to_thread(_definers_by_term, names)
+        counts = await self._mentions(definers, live)
+        file_ids = live.file_ids.tolist()
+        for start in range(0, len(file_ids), FILES_PER_STEP):
+            part = file_ids[start : start + FILES_PER_STEP]
+            async with self._fenced.step("counting references") as connection:
+                await references.set_reference_counts(connection, part, [counts.get(file_id, 0) for file_id in part])
+
+    async def _mentions(self, definers: Mapping[str, Sequence[int]], live: LiveIds) -> dict[int, int]:
+        terms = sorted(definers)
+        pairs: list[NDArray[np.int64]] = [np.empty((0, 2), dtype=np.int64)]
+        for start in range(0, len(terms), TERMS_PER_STEP):
+            async with self._database.transaction("writers", self._target.schema) as connection:
+                found = await references.chunks_with_terms(
+                    connection, self._target.repository_id, terms[start : start + TERMS_PER_STEP]
+                )
+            pairs.append(await asyncio.to_thread(references.mention_pairs, found, definers, live))
+        distinct = await asyncio.to_thread(lambda: np.unique(np.concatenate(pairs), axis=0))
+        files, counts = np.unique(distinct[:, 0], return_counts=True)
+        return dict(zip(files.tolist(), counts.tolist(), strict=True))
+
+    async def _merge_segments(self) -> None:
+        async with self._database.transaction("writers", self._target.schema) as connection:
+            repository = await projects.repository(connection, self._target.repository_id)
+        if repository.deleted_chunk_count > CLEANING_SHARE * max(1, repository.chunk_count):
+            await self._fenced.clean_segments()
+        while await self._fenced.merge_segments(fan_in=MERGE_FAN_IN):
+            pass
+
+    async def _finish(self, job: Job) -> Job:
+        async with self._database.transaction("writers", self._target.schema) as connection:
+            done = await store.finish(connection, self._claim, _summary(job))
+            await projects.mark_complete(connection, self._target.repository_id, job.metadata.get("head_commit"))
+        return done
+
+
+def _refuse_an_empty_root(repo_path: str) -> None:
+    """Prevents: an unmounted or emptied root from being read as the deletion of every file."""
+    try:
+        with os.scandir(repo_path) as entries:
+            if next(entries, None) is not None:
+                return
+    except OSError:
+        pass
+    raise RepositoryUnreadableError(
+        f"{repo_path} became unreadable or empty while it was being indexed; its index is kept. "
+        "Make the folder available again and start anew."
+    )
+
+
+def _definers_by_term(names: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    definers: dict[str, set[int]] = defaultdict(set)
+    for name, file_id in names:
+        term = joined_term(name)
+        if term is not None:
+            definers[term].add(file_id)
+    return {term: sorted(files) for term, files in definers.items() if len(files) <= WIDEST_NAME_FILES}
+
+
+def _summary(job: Job) -> str:
+    parts = [f"{job.files_indexed} indexed", f"{job.files_unchanged} unchanged"]
+    if job.files_skipped:
+        parts.append(f"{job.files_skipped} skipped")
+    if job.files_failed:
+        parts.append(f"{job.files_failed} failed")
+    return f"completed: {', '.join(parts)} of {job.files_total} files, {job.chunks_created} chunks"

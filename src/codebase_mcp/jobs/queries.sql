@@ -1,0 +1,298 @@
+-- Every statement of the job engine. The clock is the database's: clock_timestamp(), because now() stands still
+-- inside a transaction. `attempt` is the fencing token: each claim raises it and each write compares it.
+-- Each transition writes its event in the same statement, so that the audit trail cannot miss one.
+
+-- name: start
+-- Prevents: two active jobs for one repository. No row back means that one is active already.
+WITH started AS (
+  INSERT INTO codebase_mcp.indexing_jobs
+    (id, repo_path, repo_name, project_id, force_reindex, metadata, progress_message)
+  VALUES (:id, :repo_path, :repo_name, :project_id, :force_reindex, CAST(:metadata AS jsonb), 'waiting for a worker')
+  ON CONFLICT (project_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'created', jsonb_build_object('repo_path', repo_path, 'force_reindex', force_reindex) FROM started
+)
+SELECT * FROM started;
+
+-- name: active_job
+SELECT * FROM codebase_mcp.indexing_jobs
+WHERE project_id = :project_id AND repo_path = :repo_path AND status IN ('pending', 'running', 'blocked');
+
+-- name: fail_hopeless
+-- Prevents: a file that kills the worker each time from doing so for ever.
+WITH hopeless AS (
+  SELECT id FROM codebase_mcp.indexing_jobs
+  WHERE status = 'running' AND fruitless_attempts >= :fruitless_limit AND lease_expires_at < clock_timestamp()
+  FOR UPDATE SKIP LOCKED
+), last_file AS (
+  SELECT hopeless.id, (SELECT relative_path FROM codebase_mcp.job_files f
+    WHERE f.job_id = hopeless.id AND f.state = 'pending' ORDER BY f.ordinal LIMIT 1) AS path FROM hopeless
+), failed AS (
+  UPDATE codebase_mcp.indexing_jobs j
+  SET status = 'failed', phase = 'done', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      finished_at = clock_timestamp(), error_type = 'WorkerDied',
+      error_message = format('The worker died %s times in a row without progress, last before %s. '
+        'Exclude that file with .mcpignore and start again; what was indexed is kept.',
+        j.fruitless_attempts, coalesce(quote_literal(l.path), 'the files were listed')),
+      progress_message = 'failed'
+  FROM last_file l WHERE j.id = l.id
+  RETURNING j.*
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'failed', jsonb_build_object('error_type', error_type, 'error_message', error_message) FROM failed
+)
+SELECT * FROM failed;
+
+-- name: claim
+-- Prevents: more than three running jobs (one_job_per_slot decides between racing claims) and starved orphans (an
+-- orphan keeps its slot and comes first). A lease further ahead than two lease times is the mark of a clock set back.
+WITH candidate AS (
+  SELECT id, slot, status AS old_status FROM codebase_mcp.indexing_jobs
+  WHERE status = 'pending'
+     OR (status = 'blocked' AND retry_at <= clock_timestamp())
+     OR (status = 'running' AND (lease_expires_at < clock_timestamp()
+           OR lease_expires_at > clock_timestamp() + 2 * make_interval(secs => :lease_seconds)))
+  ORDER BY (status = 'running') DESC, created_at, id
+  LIMIT 1 FOR UPDATE SKIP LOCKED
+), free AS (
+  SELECT s FROM generate_series(1, 3) s
+  WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r WHERE r.status = 'running' AND r.slot = s)
+  ORDER BY random() LIMIT 1
+), claimed AS (
+  UPDATE codebase_mcp.indexing_jobs j
+  SET status = 'running', attempt = attempt + 1,
+      fruitless_attempts = fruitless_attempts + CASE WHEN c.old_status = 'running' THEN 1 ELSE 0 END,
+      slot = coalesce(c.slot, (SELECT s FROM free)), worker_id = :worker_id, host = :host,
+      lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), retry_at = NULL,
+      started_at = coalesce(started_at, clock_timestamp()),
+      phase = CASE WHEN files_total > 0 THEN 'indexing' ELSE 'discovering' END,
+      error_message = NULL, error_type = NULL, error_traceback = NULL
+  FROM candidate c
+  WHERE j.id = c.id AND coalesce(c.slot, (SELECT s FROM free)) IS NOT NULL
+  RETURNING j.*, c.old_status
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, CASE WHEN old_status = 'blocked' THEN 'unblocked' WHEN attempt = 1 THEN 'started' ELSE 'resumed' END,
+         jsonb_build_object('attempt', attempt, 'worker_id', worker_id, 'host', host, 'slot', slot,
+           'after', old_status)
+  FROM claimed
+)
+SELECT * FROM claimed;
+
+-- name: renew
+-- Prevents: a worker that lost its job (cancelled, or reclaimed after it froze) from going on.
+-- No row back when :attempt is no longer the job's; the runner then stops. A lapsed lease that nobody took may be renewed.
+UPDATE codebase_mcp.indexing_jobs
+SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+    files_scanned = greatest(files_scanned, :files_scanned),
+    progress_message = coalesce(:progress_message, progress_message)
+WHERE id = :id AND attempt = :attempt AND status = 'running'
+RETURNING id;
+
+-- name: attach_repository
+-- Prevents: a stale worker from pointing the job at a repository row. First write of a claimed job.
+UPDATE codebase_mcp.indexing_jobs SET repository_id = :repository_id
+WHERE id = :id AND attempt = :attempt AND status = 'running'
+RETURNING id;
+
+-- name: capture
+-- Prevents: a file list captured twice. It opens the transaction that copies the list into job_files.
+UPDATE codebase_mcp.indexing_jobs
+SET files_total = :files_total, files_scanned = :files_total, files_unchanged = :files_unchanged,
+    files_skipped = :files_skipped, bytes_total = :bytes_total, phase = 'indexing', fruitless_attempts = 0,
+    progress_message = :progress_message, metadata = metadata || CAST(:metadata AS jsonb),
+    lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0
+RETURNING id;
+
+-- name: commit_batch
+-- Prevents: a write for a job that was cancelled or taken over. It is the first statement of the transaction that
+-- replaces the files' rows; no row back means roll back and stop. Progress is never lowered.
+WITH committed AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET files_indexed = files_indexed + :indexed, files_unchanged = files_unchanged + :unchanged,
+      files_skipped = files_skipped + :skipped, files_failed = files_failed + :failed,
+      chunks_created = chunks_created + :chunks, bytes_done = bytes_done + :bytes,
+      fruitless_attempts = 0, phase = 'indexing',
+      lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+      progress_percentage = greatest(progress_percentage,
+        least(99, 100 * (bytes_done + :bytes) / greatest(bytes_total, 1))),
+      progress_message = format('indexing, %s of %s files', files_indexed + files_unchanged + files_skipped
+        + files_failed + CAST(:indexed + :unchanged + :skipped + :failed AS integer), files_total),
+      metadata = CASE WHEN :is_checkpoint
+        THEN (metadata - 'block_count') || jsonb_build_object('checkpoint', jsonb_build_object(
+          'files_done', files_indexed + files_unchanged + files_skipped + files_failed
+            + CAST(:indexed + :unchanged + :skipped + :failed AS integer),
+          'files_total', files_total, 'chunks_created', chunks_created + CAST(:chunks AS integer),
+          'at', clock_timestamp()))
+        ELSE metadata - 'block_count' END
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'progress', (metadata -> 'checkpoint') || jsonb_build_object('progress_percentage', progress_percentage)
+  FROM committed WHERE :is_checkpoint
+)
+SELECT * FROM committed;
+
+-- name: mark_files
+UPDATE codebase_mcp.job_files f SET state = u.state, reason = u.reason
+FROM unnest(CAST(:ordinals AS integer[]), CAST(:states AS text[]), CAST(:reasons AS text[])) AS u(ordinal, state, reason)
+WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.state = 'pending';
+
+-- name: fence
+-- Prevents: the same as commit_batch, for the upkeep of the index that moves no file to another state.
+UPDATE codebase_mcp.indexing_jobs
+SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), phase = CAST(:phase AS text),
+    progress_percentage = CASE WHEN CAST(:phase AS text) = 'finishing' THEN 99 ELSE progress_percentage END,
+    fruitless_attempts = 0, progress_message = :progress_message
+WHERE id = :id AND attempt = :attempt AND status = 'running'
+RETURNING id;
+
+-- name: finish
+-- Prevents: 'completed' with a file left to do, and a second terminal event.
+WITH finished AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET status = 'completed', phase = 'done', progress_percentage = 100, progress_message = :progress_message,
+      slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      completed_at = clock_timestamp(), finished_at = clock_timestamp()
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+    AND NOT EXISTS (SELECT 1 FROM codebase_mcp.job_files f WHERE f.job_id = :id AND f.state = 'pending')
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'completed', jsonb_build_object('files_indexed', files_indexed, 'files_unchanged', files_unchanged,
+    'files_skipped', files_skipped, 'files_failed', files_failed, 'chunks_created', chunks_created) FROM finished
+)
+SELECT * FROM finished;
+
+-- name: fail
+-- Prevents: a stale worker from failing its successor's run.
+WITH failed AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET status = 'failed', phase = 'done', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      finished_at = clock_timestamp(), error_type = :error_type, error_message = :error_message,
+      error_traceback = :error_traceback, progress_message = 'failed'
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'failed', jsonb_build_object('error_type', error_type, 'error_message', error_message) FROM failed
+)
+SELECT * FROM failed;
+
+-- name: block
+-- Prevents: a slot held while waiting. The delay doubles from 1 to 60 seconds with jitter; a committed batch resets it.
+WITH blocked AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET status = 'blocked', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      retry_at = clock_timestamp() + make_interval(secs =>
+        least(60, power(2, least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0)))) * (0.8 + 0.4 * random())),
+      metadata = metadata || jsonb_build_object('block_count',
+        least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0) + 1)),
+      error_type = :error_type, error_message = :error_message, progress_message = :error_message
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'blocked', jsonb_build_object('error_type', error_type, 'reason', error_message, 'retry_at', retry_at)
+  FROM blocked
+)
+SELECT * FROM blocked;
+
+-- name: release
+-- Prevents: a graceful stop from costing a lease time, or from counting as a death of the worker.
+WITH released AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET status = 'pending', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      progress_message = 'waiting for a worker'
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'released', jsonb_build_object('attempt', attempt) FROM released
+)
+SELECT * FROM released;
+
+-- name: cancel
+-- Prevents: a cancel that waits for a worker. Terminal at once in every active state; the fence shuts in the same instant.
+WITH cancelled AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET status = 'cancelled', phase = 'done', slot = NULL, worker_id = NULL, lease_expires_at = NULL, retry_at = NULL,
+      cancelled_at = clock_timestamp(), finished_at = clock_timestamp(), progress_message = 'cancelled'
+  WHERE id = :id AND status IN ('pending', 'running', 'blocked')
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'cancelled', jsonb_build_object('files_indexed', files_indexed, 'chunks_created', chunks_created)
+  FROM cancelled
+)
+SELECT * FROM cancelled;
+
+-- name: prune
+-- Prevents: an endless delete. Anybody may run it at any time; it takes only what has been terminal long enough.
+WITH old AS (
+  SELECT id FROM codebase_mcp.indexing_jobs
+  WHERE finished_at < clock_timestamp() - make_interval(days => :retention_days)
+  ORDER BY finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM codebase_mcp.indexing_jobs j USING old WHERE j.id = old.id RETURNING j.id;
+
+-- name: job
+SELECT * FROM codebase_mcp.indexing_jobs WHERE id = :id;
+
+-- name: events
+SELECT event_type, event_data, created_at FROM codebase_mcp.job_events WHERE job_id = :id ORDER BY id;
+
+-- name: files_left_out
+SELECT relative_path, state, reason FROM codebase_mcp.job_files
+WHERE job_id = :id AND state IN ('skipped', 'failed') ORDER BY (state = 'failed') DESC, ordinal LIMIT :limit;
+
+-- name: reasons_left_out
+SELECT state, reason, count(*) AS files FROM codebase_mcp.job_files
+WHERE job_id = :id AND state IN ('skipped', 'failed') GROUP BY state, reason ORDER BY files DESC, reason LIMIT 50;
+
+-- name: pending_files
+SELECT ordinal, relative_path, size_bytes, mtime_ns FROM codebase_mcp.job_files
+WHERE job_id = :id AND state = 'pending' AND ordinal > :after ORDER BY ordinal LIMIT :limit;
+
+-- name: failed_paths
+-- The files that the last ended job of this repository could not index.
+SELECT f.relative_path FROM codebase_mcp.job_files f
+WHERE f.state = 'failed' AND f.job_id = (
+  SELECT id FROM codebase_mcp.indexing_jobs
+  WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
+  ORDER BY created_at DESC LIMIT 1);
+
+-- name: waiting_work
+-- What a server looks at to decide whether a worker must be spawned: work that somebody alive could claim now.
+SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retry_at <= clock_timestamp())
+         OR (status = 'running' AND lease_expires_at < clock_timestamp())) AS claimable,
+       count(*) FILTER (WHERE status = 'running' AND lease_expires_at >= clock_timestamp()) AS running,
+       count(*) AS active,
+       coalesce(max(extract(epoch FROM clock_timestamp() - greatest(lease_expires_at, retry_at, created_at)))
+         FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp()), 0) AS longest_lapse_seconds
+FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
+
+-- name: recent_rates
+-- Bytes and seconds of recent completed jobs, newest first, for estimates.
+SELECT bytes_done, extract(epoch FROM completed_at - started_at) AS seconds FROM codebase_mcp.indexing_jobs
+WHERE status = 'completed' AND bytes_done > 0 ORDER BY completed_at DESC LIMIT 10;
+
+-- name: vanished_files
+-- Prevents: hits in files that are gone. PROJECT stands for the project's schema.
+SELECT c.id FROM PROJECT.code_files c
+WHERE c.repository_id = :repository_id
+  AND NOT EXISTS (SELECT 1 FROM codebase_mcp.job_files f
+    WHERE f.job_id = :id AND f.relative_path = c.relative_path
+      AND (f.state IN ('pending', 'indexed', 'unchanged') 
+        OR f.reason LIKE 'permission denied%' OR f.reason LIKE 'cannot be read%'))
+  AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:unreadable_paths AS text[])) AS unreadable(path)
+    WHERE c.relative_path = unreadable.path OR starts_with(c.relative_path, unreadable.path || '/'))
+ORDER BY c.id LIMIT :limit;
+
+-- name: active_jobs
+SELECT * FROM codebase_mcp.indexing_jobs
+WHERE project_id = :project_id AND status IN ('pending', 'running', 'blocked') ORDER BY created_at;

@@ -1,0 +1,181 @@
+"""One claimed job from claim to end: renewals beside the work, batches under the fence, errors → block or fail.
+
+The work is `discover → (read, chunk, tokenise in the pool) → embed → commit`. What is committed is the checkpoint:
+each batch puts the rows of its files and their new state in `job_files` into one transaction whose first statement
+compares the attempt. A crash loses at most the batches in flight; the next claim reads what is left from `job_files`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codebase_mcp.domain import FileState, Job
+from codebase_mcp.errors import CodebaseMcpError, DatabaseError, LeaseLostError
+from codebase_mcp.indexing.pipeline import index_fingerprint
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.batches import Batches
+from codebase_mcp.jobs.capture import Listing, Staleness, list_files
+from codebase_mcp.jobs.finishing import Finishing
+from codebase_mcp.jobs.store import Claim
+from codebase_mcp.logs import get_logger
+from codebase_mcp.storage import index_store, projects, tables, vector_index
+from codebase_mcp.storage.index_store import Target
+from codebase_mcp.storage.migrate import migrate_project
+
+if TYPE_CHECKING:
+    from codebase_mcp.jobs.tools import Tools
+
+log = get_logger(__name__)
+
+BULK_LOAD_FILES = 200
+"""From so many files on, dropping the vector index and building it anew is faster than keeping it up."""
+
+
+class JobRunner:
+    """Runs one claimed job to its end; `run` never raises, but for cancellation by a stopping worker."""
+
+    def __init__(self, job: Job, tools: Tools) -> None:
+        self._job = job
+        self._tools = tools
+        self._claim = Claim(job.id, job.attempt, tools.settings.lease_seconds)
+        self._listing: Listing | None = None
+        self._log = log.bind(job_id=str(job.id), attempt=job.attempt)
+
+    async def run(self) -> None:
+        self._tools.on_point("claimed")
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewals = group.create_task(self._keep_renewing())
+                await self._work()
+                renewals.cancel()
+        except asyncio.CancelledError:
+            await self._release()
+            raise
+        except ExceptionGroup as errors:
+            await self._end_with(_most_telling(errors))
+
+    # --- the lease ---
+
+    async def _keep_renewing(self) -> None:
+        """Ends the job's work when the lease is lost or can no longer be trusted."""
+        settings = self._tools.settings
+        trusted_until = time.monotonic() + settings.lease_seconds - 2
+        while True:
+            await asyncio.sleep(settings.renew_seconds)
+            started = time.monotonic()
+            if await self._renew():
+                trusted_until = started + settings.lease_seconds - 2
+            elif time.monotonic() > trusted_until:
+                raise LeaseLostError("the lease could not be renewed in time")
+
+    async def _renew(self) -> bool:
+        """False when the database could not be asked; raises when it said no."""
+        scanned = len(self._listing.files) if self._listing else 0
+        message = f"listing files, {scanned} so far" if self._listing else None
+        try:
+            still_ours = await store.renew(
+                self._tools.database, self._claim, files_scanned=scanned, progress_message=message
+            )
+        except DatabaseError as error:
+            self._log.warning("renewal failed", error=str(error))
+            return False
+        if not still_ours:
+            raise LeaseLostError
+        return True
+
+    # --- the work ---
+
+    async def _work(self) -> None:
+        target = await self._prepare_target()
+        if self._job.files_total == 0:
+            await self._capture(target)
+        await Batches(self._job, self._claim, self._tools, target).run()
+        await Finishing(self._claim, self._tools, target).run()
+
+    async def _prepare_target(self) -> Target:
+        database, identity = self._tools.database, self._tools.embedder.identity
+        schema = tables.schema_name(self._job.project_id)
+        await migrate_project(database, schema)
+        async with database.transaction("writers", schema) as connection:
+            repository = await projects.ensure_repository(connection, self._job.repo_path, self._job.repo_name)
+            model_id = await projects.ensure_model(connection, identity, self._tools.embedder.dimensions)
+            await store.attach_repository(connection, self._claim, repository.id)
+        return Target(schema, repository.id, model_id, index_fingerprint(identity), self._job.id)
+
+    async def _capture(self, target: Target) -> None:
+        database, settings = self._tools.database, self._tools.settings
+        self._listing = listing = Listing()
+        await asyncio.to_thread(list_files, Path(self._job.repo_path), settings.max_file_bytes, listing)
+        self._listing = None
+        async with database.transaction("writers", target.schema) as connection:
+            known = await index_store.known_files(connection, target.repository_id)
+        retry_paths = frozenset(self._job.metadata.get("retry_paths", ()))
+        staleness = Staleness(known, target.index_fingerprint, self._job.force_reindex, retry_paths)
+        captured = await asyncio.to_thread(lambda: [staleness.decide(found) for found in listing.files])
+        remembered = {
+            "head_commit": listing.head_commit,
+            "unreadable_paths": listing.unreadable_paths,
+        }
+        pending = sum(file.state is FileState.PENDING for file in captured)
+        async with database.transaction("writers", target.schema) as connection:
+            await store.capture(connection, self._claim, captured, remembered)
+            if pending:
+                await projects.mark_incomplete(connection, target.repository_id)
+        if pending >= BULK_LOAD_FILES:
+            await self._drop_vector_index(target)
+
+    async def _drop_vector_index(self, target: Target) -> None:
+        index = vector_index.VectorIndex(target.schema, target.model_id, self._tools.embedder.dimensions)
+        async with self._tools.database.transaction("writers") as connection:
+            if await vector_index.is_ready(connection, index):
+                await vector_index.drop(connection, index)
+
+    # --- the end ---
+
+    async def _end_with(self, error: Exception) -> None:
+        """Records why the work ended; what cannot be recorded is left to the lease, as after a crash."""
+        name, message = type(error).__name__, getattr(error, "message", f"{type(error).__name__}: {error}")
+        try:
+            ended = None if isinstance(error, LeaseLostError) else await self._record_end(error, name, message)
+            if ended is None:
+                self._log.info("job given up", reason=message)
+        except DatabaseError as unrecorded:
+            self._log.warning("end of job not recorded; the lease will lapse", reason=message, error=str(unrecorded))
+
+    async def _record_end(self, error: BaseException, name: str, message: str) -> Job | None:
+        """The job as it ended, or None when it was cancelled or taken over meanwhile."""
+        if isinstance(error, CodebaseMcpError) and error.is_transient:
+            ended = await store.block(self._tools.database, self._claim, error_type=name, message=message)
+            if ended is not None:
+                self._log.warning("job blocked", reason=message)
+            return ended
+        text = "".join(traceback.format_exception(error))
+        ended = await store.fail(self._tools.database, self._claim, error_type=name, message=message, traceback=text)
+        if ended is not None:
+            self._log.error("job failed", reason=message, traceback=text)
+        return ended
+
+    async def _release(self) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await store.release(self._tools.database, self._claim)
+        except (DatabaseError, TimeoutError) as error:
+            self._log.warning("release not recorded; the lease will lapse", error=str(error))
+
+
+def _most_telling(errors: ExceptionGroup[Exception]) -> Exception:
+    """A lost lease explains every other error of the same moment."""
+    flat = list(_flatten(errors))
+    return next((error for error in flat if isinstance(error, LeaseLostError)), flat[0])
+
+
+def _flatten(errors: ExceptionGroup[Exception]) -> Sequence[Exception]:
+    flat: list[Exception] = []
+    for error in errors.exceptions:
+        flat.extend(_flatten(error) if isinstance(error, ExceptionGroup) else [error])
+    return flat

@@ -1,0 +1,125 @@
+"""Starts the detached worker when there is work and nobody does it.
+
+One automatically started worker per host and database is enough; a lock file says whether it lives. The lock only
+saves processes: correctness rests on the statements in queries.sql, whatever number of workers there is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codebase_mcp.logs import get_logger
+
+if TYPE_CHECKING:
+    from codebase_mcp.jobs.store import WaitingWork
+    from codebase_mcp.settings import Settings
+
+log = get_logger(__name__)
+
+LAPSE_SECONDS = 3.0
+"""A lease that lapsed this long ago proves that the holder of the host lock no longer works."""
+RESPAWN_SECONDS = 5.0
+"""A worker takes about a second until it holds the lock; before that, another one is not started."""
+
+
+class HostLock:
+    """Says that an automatically started worker for this database lives on this host; its death frees the lock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = lock_path(settings)
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """False when another worker has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        self._file = file
+        return True
+
+    def free(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def lock_path(settings: Settings) -> Path:
+    """One lock per database: a host may work for several."""
+    url = settings.database_url
+    identity = "embedded" if url is None else url.get_secret_value()
+    return settings.data_dir / f"worker-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.lock"
+
+
+def living_worker(settings: Settings) -> int | None:
+    """The process id of the host's automatically started worker; None when there is none."""
+    probe = HostLock(settings)
+    path = lock_path(settings)
+    if not path.exists():
+        return None
+    try:
+        held_by = int(path.read_text() or 0)
+    except (OSError, ValueError):
+        held_by = 0
+    if probe.take():
+        probe.free()
+        return None
+    return held_by
+
+
+class Spawner:
+    """Starts workers for one process; remembers when it last did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spawned: subprocess.Popen[bytes] | None = None
+        self._spawned_at = float("-inf")
+
+    def ensure_worker(self, work: WaitingWork) -> bool:
+        """Starts a worker if active jobs have none; True if it did. Returns at once."""
+        self._reap()
+        if self._settings.worker != "spawn" or not work.active or self._is_just_starting():
+            return False
+        if living_worker(self._settings) is None:
+            self._spawn()
+            return True
+        if work.longest_lapse_seconds > LAPSE_SECONDS:
+            # The holder of the lock is frozen; the leases say so.
+            self._spawn("--ignore-host-lock")
+            return True
+        return False
+
+    def _is_just_starting(self) -> bool:
+        is_alive = self._spawned is not None
+        return is_alive and time.monotonic() - self._spawned_at < RESPAWN_SECONDS
+
+    def _reap(self) -> None:
+        if self._spawned is not None and self._spawned.poll() is not None:
+            self._spawned = None
+
+    def _spawn(self, *flags: str) -> None:
+        self._settings.log_dir.mkdir(parents=True, exist_ok=True)
+        with (self._settings.log_dir / "worker-output.log").open("ab") as output:
+            self._spawned = subprocess.Popen(
+                [sys.executable, "-m", "codebase_mcp", "worker", "--spawned", *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=os.environ | self._settings.as_environment(),
+                start_new_session=True,
+            )
+        self._spawned_at = time.monotonic()
+        log.info("worker started", worker_pid=self._spawned.pid, flags=flags)

@@ -1,0 +1,359 @@
+"""The job engine's statements as typed functions; the only reader of rows into `Job`.
+
+Every function that takes a `Claim` is fenced: it answers nothing (or raises `LeaseLostError`) once the job was
+cancelled or taken over. Functions with a `connection` argument are part of the caller's transaction; the others are
+one statement, one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobEvent, JobPhase, JobStatus
+from codebase_mcp.errors import ConstraintViolatedError, LeaseLostError
+from codebase_mcp.storage import tables
+from codebase_mcp.storage.database import copy_rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.storage.database import Database
+
+FRUITLESS_LIMIT = 5
+"""Take-overs in a row without a committed batch after which a job is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write for a job: good as long as `attempt` is the job's current attempt."""
+
+    job_id: UUID
+    attempt: int
+    lease_seconds: float
+
+    def arguments(self) -> dict[str, Any]:
+        return {"id": self.job_id, "attempt": self.attempt, "lease_seconds": self.lease_seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFile:
+    """A captured file that is still to be done."""
+
+    ordinal: int
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedFile:
+    """A file of the list taken at the start, with the state it starts in."""
+
+    found: DiscoveredFile
+    state: FileState
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """What one committed batch adds to the job."""
+
+    indexed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+    chunks: int = 0
+    bytes: int = 0
+
+    @property
+    def files(self) -> int:
+        return self.indexed + self.unchanged + self.skipped + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingWork:
+    """How much there is to do, and whether somebody does it."""
+
+    claimable: int
+    running: int
+    active: int
+    longest_lapse_seconds: float
+
+
+@cache
+def _queries() -> dict[str, sa.TextClause]:
+    text = files("codebase_mcp.jobs").joinpath("queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return {name: sa.text(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+async def _rows(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> Sequence[sa.RowMapping]:
+    return (await connection.execute(_queries()[name], arguments)).mappings().all()
+
+
+async def _row(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> sa.RowMapping | None:
+    rows = await _rows(connection, name, arguments)
+    return rows[0] if rows else None
+
+
+async def _job(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> Job | None:
+    row = await _row(connection, name, arguments)
+    return None if row is None else to_job(row)
+
+
+async def _transition(database: Database, name: str, arguments: Mapping[str, Any]) -> Job | None:
+    async with database.transaction("control") as connection:
+        return await _job(connection, name, arguments)
+
+
+def to_job(row: sa.RowMapping) -> Job:
+    return Job.model_validate({field: row[field] for field in Job.model_fields})
+
+
+# --- asking for work ---
+
+
+async def start(
+    database: Database,
+    *,
+    project_id: str,
+    repo_path: str,
+    repo_name: str,
+    force_reindex: bool,
+    metadata: dict[str, Any],
+) -> tuple[Job, bool]:
+    """A new pending job and True, or the repository's active job and False."""
+    arguments = {
+        "id": uuid4(), "project_id": project_id, "repo_path": repo_path, "repo_name": repo_name,
+        "force_reindex": force_reindex, "metadata": json.dumps(metadata),
+    }  # fmt: skip
+    where = {"project_id": project_id, "repo_path": repo_path}
+    # The active job may end between the two statements; then the next round inserts.
+    for _ in range(3):
+        async with database.transaction("control") as connection:
+            if job := await _job(connection, "start", arguments):
+                return job, True
+            if job := await _job(connection, "active_job", where):
+                return job, False
+    raise ConstraintViolatedError(
+        "one_active_job_per_repository", f"jobs for {repo_path} come and go too fast; try again"
+    )
+
+
+async def cancel(database: Database, job_id: UUID) -> Job | None:
+    """The job as cancelled, or None when it was not active."""
+    return await _transition(database, "cancel", {"id": job_id})
+
+
+# --- owning a job ---
+
+
+async def claim(database: Database, *, worker_id: UUID, host: str, lease_seconds: float) -> Job | None:
+    """Takes the most urgent job that can run now; None when there is none or no slot is free."""
+    arguments = {"worker_id": worker_id, "host": host, "lease_seconds": lease_seconds}
+    try:
+        async with database.transaction("control") as connection:
+            await _rows(connection, "fail_hopeless", {"fruitless_limit": FRUITLESS_LIMIT})
+            return await _job(connection, "claim", arguments)
+    except ConstraintViolatedError as error:
+        if error.constraint == "one_job_per_slot":
+            return None  # another worker took the last slot in the same instant
+        raise
+
+
+async def renew(
+    database: Database, claim: Claim, *, files_scanned: int = 0, progress_message: str | None = None
+) -> bool:
+    """Extends the lease; False means stop: the job is cancelled or somebody else's."""
+    more = {"files_scanned": files_scanned, "progress_message": progress_message}
+    async with database.transaction("control") as connection:
+        return await _row(connection, "renew", claim.arguments() | more) is not None
+
+
+async def attach_repository(connection: AsyncConnection, claim: Claim, repository_id: int) -> None:
+    arguments = claim.arguments() | {"repository_id": repository_id}
+    arguments.pop("lease_seconds")
+    _held(await _row(connection, "attach_repository", arguments))
+
+
+async def capture(
+    connection: AsyncConnection, claim: Claim, captured: Sequence[CapturedFile], metadata: dict[str, Any]
+) -> None:
+    """Stores the file list; from here on `job_files` is the truth of what is left."""
+    pending = [file for file in captured if file.state is FileState.PENDING]
+    arguments = claim.arguments() | {
+        "files_total": len(captured),
+        "files_unchanged": sum(file.state is FileState.UNCHANGED for file in captured),
+        "files_skipped": sum(file.state is FileState.SKIPPED for file in captured),
+        "bytes_total": sum(file.found.size_bytes for file in pending),
+        "metadata": json.dumps(metadata),
+        "progress_message": f"{len(pending)} of {len(captured)} files to index",
+    }
+    _held(await _row(connection, "capture", arguments))
+    columns = ("job_id", "ordinal", "relative_path", "size_bytes", "mtime_ns", "state", "reason")
+    records = [
+        (
+            claim.job_id, ordinal, file.found.relative_path, file.found.size_bytes, file.found.mtime_ns,
+            file.state.value, file.reason,
+        )
+        for ordinal, file in enumerate(captured)
+    ]  # fmt: skip
+    await copy_rows(connection, tables.job_files, tables.CONTROL_SCHEMA, columns, records)
+
+
+async def commit_batch(connection: AsyncConnection, claim: Claim, counts: BatchCounts, *, is_checkpoint: bool) -> Job:
+    """The fence of a batch: first statement of its transaction."""
+    arguments = claim.arguments() | {
+        "indexed": counts.indexed, "unchanged": counts.unchanged, "skipped": counts.skipped, "failed": counts.failed,
+        "chunks": counts.chunks, "bytes": counts.bytes, "is_checkpoint": is_checkpoint,
+    }  # fmt: skip
+    return to_job(_held(await _row(connection, "commit_batch", arguments)))
+
+
+async def mark_files(connection: AsyncConnection, claim: Claim, states: Mapping[int, FileOutcome]) -> None:
+    """Moves captured files, by ordinal, out of `pending`."""
+    arguments = {
+        "id": claim.job_id,
+        "ordinals": list(states),
+        "states": [outcome.state.value for outcome in states.values()],
+        "reasons": [outcome.reason for outcome in states.values()],
+    }
+    await connection.execute(_queries()["mark_files"], arguments)
+
+
+async def fence(connection: AsyncConnection, claim: Claim, phase: JobPhase, progress_message: str) -> None:
+    """The fence of a step of upkeep: first statement of its transaction."""
+    arguments = claim.arguments() | {"phase": phase.value, "progress_message": progress_message}
+    _held(await _row(connection, "fence", arguments))
+
+
+async def finish(connection: AsyncConnection, claim: Claim, progress_message: str) -> Job:
+    arguments = {"id": claim.job_id, "attempt": claim.attempt, "progress_message": progress_message}
+    return to_job(_held(await _row(connection, "finish", arguments)))
+
+
+async def fail(database: Database, claim: Claim, *, error_type: str, message: str, traceback: str | None) -> Job | None:
+    arguments = {
+        "id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message,
+        "error_traceback": traceback,
+    }  # fmt: skip
+    return await _transition(database, "fail", arguments)
+
+
+async def block(database: Database, claim: Claim, *, error_type: str, message: str) -> Job | None:
+    arguments = {"id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message}
+    return await _transition(database, "block", arguments)
+
+
+async def release(database: Database, claim: Claim) -> Job | None:
+    return await _transition(database, "release", {"id": claim.job_id, "attempt": claim.attempt})
+
+
+def _held(row: sa.RowMapping | None) -> sa.RowMapping:
+    if row is None:
+        raise LeaseLostError
+    return row
+
+
+async def vanished_files(connection: AsyncConnection, job: Job, schema: str, limit: int) -> list[int]:
+    """Ids of indexed files that the job's list does not keep.
+
+    A file that could not be read is no proof of a deletion: its rows stay, and so do those below an unreadable path.
+    """
+    statement = sa.text(_queries()["vanished_files"].text.replace("PROJECT", schema))
+    unreadable = job.metadata.get("unreadable_paths", [])
+    arguments = {"id": job.id, "repository_id": job.repository_id, "limit": limit, "unreadable_paths": unreadable}
+    return list((await connection.execute(statement, arguments)).scalars())
+
+
+# --- reading ---
+
+
+async def job(connection: AsyncConnection, job_id: UUID) -> Job | None:
+    return await _job(connection, "job", {"id": job_id})
+
+
+async def active_jobs(connection: AsyncConnection, project_id: str) -> list[Job]:
+    return [to_job(row) for row in await _rows(connection, "active_jobs", {"project_id": project_id})]
+
+
+async def events(connection: AsyncConnection, job_id: UUID) -> list[JobEvent]:
+    return [JobEvent.model_validate(dict(row)) for row in await _rows(connection, "events", {"id": job_id})]
+
+
+async def files_left_out(connection: AsyncConnection, job_id: UUID, limit: int) -> list[sa.RowMapping]:
+    return list(await _rows(connection, "files_left_out", {"id": job_id, "limit": limit}))
+
+
+async def reasons_left_out(connection: AsyncConnection, job_id: UUID) -> list[sa.RowMapping]:
+    return list(await _rows(connection, "reasons_left_out", {"id": job_id}))
+
+
+async def pending_files(connection: AsyncConnection, job_id: UUID, *, after: int, limit: int) -> list[PendingFile]:
+    rows = await _rows(connection, "pending_files", {"id": job_id, "after": after, "limit": limit})
+    return [PendingFile(**row) for row in rows]
+
+
+async def failed_paths(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:
+    rows = await _rows(connection, "failed_paths", {"project_id": project_id, "repo_path": repo_path})
+    return [row["relative_path"] for row in rows]
+
+
+async def waiting_work(database: Database) -> WaitingWork:
+    async with database.transaction("control") as connection:
+        row = _held(await _row(connection, "waiting_work", {}))
+    return WaitingWork(row["claimable"], row["running"], row["active"], float(row["longest_lapse_seconds"]))
+
+
+async def recent_rates(connection: AsyncConnection) -> list[tuple[int, float]]:
+    """(bytes, seconds) of the last completed jobs, newest first."""
+    return [(row["bytes_done"], float(row["seconds"])) for row in await _rows(connection, "recent_rates", {})]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; None means any."""
+
+    status: JobStatus | None = None
+    repo_path_part: str | None = None
+    project_id: str | None = None
+    created_after: datetime | None = None
+
+
+async def list_jobs(connection: AsyncConnection, which: JobFilter, *, limit: int, offset: int) -> tuple[list[Job], int]:
+    """One page, newest first, and the number of all that match."""
+    jobs = tables.indexing_jobs
+    conditions: list[sa.ColumnElement[bool]] = []
+    if which.status is not None:
+        conditions.append(jobs.c.status == which.status.value)
+    if which.repo_path_part is not None:
+        conditions.append(jobs.c.repo_path.contains(which.repo_path_part, autoescape=True))
+    if which.project_id is not None:
+        conditions.append(jobs.c.project_id == which.project_id)
+    if which.created_after is not None:
+        conditions.append(jobs.c.created_at > which.created_after)
+    total = await connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*conditions))
+    page = sa.select(jobs).where(*conditions).order_by(jobs.c.created_at.desc(), jobs.c.id)
+    rows = (await connection.execute(page.limit(limit).offset(offset))).mappings().all()
+    return [to_job(row) for row in rows], int(total or 0)
+
+
+async def prune(database: Database, retention_days: int) -> int:
+    """Deletes jobs that ended longer ago than `retention_days`, with their files and events; returns how many."""
+    deleted = 0
+    while True:
+        async with database.transaction("control") as connection:
+            rows = await _rows(connection, "prune", {"retention_days": retention_days})
+        deleted += len(rows)
+        if len(rows) < 1000:
+            return deleted

@@ -1,0 +1,24 @@
+"""What a worker lends to each of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codebase_mcp.indexing.embed import Embedder
+    from codebase_mcp.indexing.pool import ParsingPool
+    from codebase_mcp.settings import Settings
+    from codebase_mcp.storage.database import Database
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`on_point` is called with the name of each place where a crash is worth trying."""
+
+    database: Database
+    embedder: Embedder
+    pool: ParsingPool
+    settings: Settings
+    on_point: Callable[[str], None] = lambda _point: None
