@@ -1,0 +1,113 @@
+"""Nearest chunk headers: which files to consider, and how near every chunk of those is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codebase_mcp.search.catalogue import Corpus
+from codebase_mcp.storage import search_store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+NEAREST_FILES = 60
+EXACT_CHUNKS = 50_000
+"""Up to so many chunks a scan is as fast as the index, and exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """A query's vector in text form, with the model's number in the database and whether that has an index."""
+
+    literal: str
+    model: int
+    dimensions: int
+    has_index: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Files of the corpus, best first; `unknown_ids` are near files that the corpus does not have."""
+
+    files: list[int]
+    unknown_ids: list[int]
+
+
+async def nearest_files(
+    connection: AsyncConnection,
+    schema: str,
+    corpus: Corpus,
+    vector: QueryVector,
+    *,
+    allowed: NDArray[np.bool_] | None,
+    is_whole_project: bool,
+) -> Nearest:
+    """The files with the headers nearest to the query among those allowed."""
+    ids = None if allowed is None else corpus.file_ids[allowed].tolist()
+    searched = corpus.chunk_count if allowed is None else int(np.diff(corpus.offsets)[allowed].sum())
+    repository_ids = [repository.id for repository in corpus.repositories]
+    if vector.has_index and searched > EXACT_CHUNKS:
+        found = await search_store.nearest_files_by_index(
+            connection, schema, vector.model, vector.literal,
+            dimensions=vector.dimensions, repository_ids=repository_ids, file_ids=ids,
+        )  # fmt: skip
+    else:
+        if ids is None and not is_whole_project:
+            ids = corpus.file_ids.tolist()
+        found = await search_store.nearest_files_by_scan(
+            connection, schema, vector.model, vector.literal,
+            repository_ids=repository_ids, file_ids=ids, limit=NEAREST_FILES,
+        )  # fmt: skip
+    return _known(corpus, found)
+
+
+def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
+    # A zero vector has no angle to anything: its cosine is not a number.
+    ids = list(dict.fromkeys(file_id for file_id, cosine in found if cosine is not None and not np.isnan(cosine)))
+    positions = corpus.file_positions(ids).tolist()
+    pairs = list(zip(ids, positions, strict=True))
+    return Nearest(
+        files=[position for _, position in pairs if position >= 0][:NEAREST_FILES],
+        unknown_ids=[file_id for file_id, position in pairs if position < 0],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderCosines:
+    """Cosines of the candidates' chunks by chunk position, and of each candidate's best chunk by file.
+
+    `vanished` are candidates that have been deleted or replaced since the corpus was read.
+    """
+
+    chunks: dict[int, float]
+    files: dict[int, float]
+    vanished: list[int]
+
+
+async def header_cosines(
+    connection: AsyncConnection, schema: str, corpus: Corpus, vector: QueryVector, files: Sequence[int]
+) -> HeaderCosines:
+    """How near every chunk of the candidate files is to the query."""
+    ids = corpus.file_ids[list(files)].tolist()
+    rows = await search_store.header_cosines(connection, schema, vector.model, vector.literal, ids)
+    present = {row.file_id for row in rows}
+    near = [(row.chunk_id, row.cosine) for row in rows if row.chunk_id is not None and _is_number(row.cosine)]
+    positions = corpus.chunk_positions(np.array([chunk_id for chunk_id, _ in near], dtype=np.int64)).tolist()
+    chunks = {
+        position: float(cosine or 0.0) for position, (_, cosine) in zip(positions, near, strict=True) if position >= 0
+    }
+    best: dict[int, float] = {}
+    for position, cosine in chunks.items():
+        file = int(corpus.file_of_chunk[position])
+        best[file] = max(cosine, best.get(file, cosine))
+    vanished = [file for file, file_id in zip(files, ids, strict=True) if file_id not in present]
+    return HeaderCosines(chunks, best, vanished)
+
+
+def _is_number(cosine: float | None) -> bool:
+    return cosine is not None and not np.isnan(cosine)

@@ -1,0 +1,116 @@
+"""How old an index is: the state of each repository, and the commit that is checked out now."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from codebase_mcp.search.models import RepositoryFreshness, RepositoryState
+from codebase_mcp.storage.projects import Repository
+from codebase_mcp.storage.search_store import ActiveJob
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REFERENCE = re.compile(r"refs/(?:(?!\.\.)[^\x00-\x20\x7f~^:?*\[\\])+")
+_SMALL_FILE_BYTES = 4_096
+_PACKED_REFS_BYTES = 8_000_000
+
+
+def freshness_of(repository: Repository, job: ActiveJob | None, head: str | None) -> RepositoryFreshness:
+    """What an answer says of one indexed repository."""
+    return RepositoryFreshness(
+        repository=repository.name,
+        path=repository.path,
+        state=_state(repository, job),
+        progress_percentage=None if job is None else job.progress_percentage,
+        indexed_commit=repository.indexed_commit,
+        head_commit=head,
+        last_indexed_at=repository.last_indexed_at,
+    )
+
+
+def freshness_of_first_job(job: ActiveJob, head: str | None) -> RepositoryFreshness:
+    """What an answer says of a repository that has a job but no index yet."""
+    return RepositoryFreshness(
+        repository=job.repo_name,
+        path=job.repo_path,
+        state="indexing",
+        progress_percentage=job.progress_percentage,
+        indexed_commit=None,
+        head_commit=head,
+        last_indexed_at=None,
+    )
+
+
+def _state(repository: Repository, job: ActiveJob | None) -> RepositoryState:
+    if job is not None:
+        return "indexing"
+    if repository.is_complete:
+        return "ready"
+    return "incomplete" if repository.file_count or repository.last_indexed_at else "never"
+
+
+def head_commits(paths: list[str]) -> Mapping[str, str | None]:
+    """The commit checked out in each of these directories, read from files; no program is run. Blocking."""
+    return {path: head_commit(Path(path)) for path in paths}
+
+
+def head_commit(directory: Path) -> str | None:
+    """None outside git, before the first commit, or when git's files are not as git writes them."""
+    git = _git_directory(directory)
+    head = _read(git / "HEAD", _SMALL_FILE_BYTES) if git else None
+    if git is None or head is None:
+        return None
+    if not head.startswith("ref: "):
+        return _commit(head)
+    reference = head.removeprefix("ref: ").strip()
+    if not _REFERENCE.fullmatch(reference):
+        return None
+    common = _common_directory(git)
+    return _commit(_read(git / reference, _SMALL_FILE_BYTES) or _read(common / reference, _SMALL_FILE_BYTES)) or (
+        _packed(common, reference)
+    )
+
+
+def _git_directory(directory: Path) -> Path | None:
+    for parent in (directory, *directory.parents):
+        entry = parent / ".git"
+        if entry.is_dir():
+            return entry
+        pointer = _read(entry, _SMALL_FILE_BYTES)
+        if pointer is not None and pointer.startswith("gitdir: "):
+            return parent / pointer.removeprefix("gitdir: ").strip()
+    return None
+
+
+def _common_directory(git: Path) -> Path:
+    """Where a linked work tree keeps its branches."""
+    pointer = _read(git / "commondir", _SMALL_FILE_BYTES)
+    return git / pointer.strip() if pointer else git
+
+
+def _packed(git: Path, reference: str) -> str | None:
+    for line in (_read(git / "packed-refs", _PACKED_REFS_BYTES) or "").splitlines():
+        commit, _, name = line.partition(" ")
+        if name == reference:
+            return _commit(commit)
+    return None
+
+
+def _commit(text: str | None) -> str | None:
+    word = (text or "").strip()
+    return word if _COMMIT.fullmatch(word) else None
+
+
+def _read(path: Path, most_bytes: int) -> str | None:
+    """A regular file's beginning; None for anything else. A pipe in its place must not hold us up."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return file.read(most_bytes).decode("utf-8", errors="replace")

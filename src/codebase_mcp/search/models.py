@@ -1,0 +1,77 @@
+"""What is asked and what is answered. Field descriptions are the published documentation of `search_code`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ContentForm = Literal["full", "lines", "signature", "location"]
+RepositoryState = Literal["ready", "indexing", "incomplete", "never"]
+
+MAX_QUERY_LENGTH = 2_000
+MAX_GLOB_LENGTH = 500
+MAX_LIMIT = 50
+DEFAULT_MAX_TOKENS = 6_000
+MAX_TOKENS_RANGE = (200, 100_000)
+
+
+class SearchRequest(BaseModel):
+    """One search within a project; the service checks the values and says what is wrong with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: str
+    project_id: str
+    repository: str | int | None = None
+    language: str | None = None
+    path_glob: str | None = None
+    limit: int = 10
+    include_tests: bool | None = None
+    max_tokens: int = DEFAULT_MAX_TOKENS
+
+
+class SearchHit(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    file_path: str = Field(description="Absolute path of the file.")
+    start_line: int = Field(description="First line of the chunk, counted from 1.")
+    end_line: int = Field(description="Last line of the chunk, inclusive.")
+    symbol: str | None = Field(description="The definition that the chunk is mainly about.")
+    kind: str = Field(description="What the chunk is: function, class, text and so on.")
+    language: str
+    content: str = Field(description="The chunk's text, or what the token budget left of it.")
+    content_form: ContentForm = Field(
+        description="full: the whole chunk; lines: its best lines; signature: one line; location: no text."
+    )
+    content_start_line: int = Field(description="The line of the file at which content starts.")
+    score: float = Field(description="Comparable within one answer only; higher is better.")
+    repository: str = Field(description="Name of the repository.")
+
+
+class RepositoryFreshness(BaseModel):
+    """How far the index of one repository can be trusted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    repository: str
+    path: str
+    state: RepositoryState = Field(
+        description="ready; indexing (answers grow); incomplete (a job was cut short: start it again); never."
+    )
+    progress_percentage: int | None = Field(description="Of the running job, when the state is indexing.")
+    indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
+    head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
+    last_indexed_at: datetime | None
+
+
+class SearchAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    results: list[SearchHit] = Field(description="Best first, at most one per file.")
+    total_count: int = Field(description="Candidate files found, of which the best are returned.")
+    truncated: bool = Field(description="True when max_tokens shortened or left out results.")
+    freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
+    warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
+    latency_ms: float

@@ -1,0 +1,109 @@
+"""What a query asks for: weighted terms, stems to match names with, identifiers, and whether tests are meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from codebase_mcp.indexing.terms import JOINED, MAX_TERM_LENGTH, fold_name, stem, stems, word_terms, words
+
+STOP_WORDS = frozenset(
+    words(
+        "a an and are as at be been being by can do does for from has have how i if in into is it its of on or s so"
+        " that the their them then there these they this to was were what when where which who why will with without"
+        " within via between through over under each all any not no you your we our us use used uses using work works"
+        " working handle handles handled handling implement implements implemented implementation code logic define"
+        " defines defined definition definitions support supports based across e g etc main"
+    )
+)
+# A query with one of these words means tests, examples or prose: they are not pushed down then.
+_ASIDE_WORDS = frozenset(
+    stem(word)
+    for word in words(
+        "test spec mock bench benchmark fixture example sample demo doc template readme changelog tutorial howto"
+    )
+)
+NEIGHBOURS_WEIGHT = 0.7
+REPOSITORY_NAME_WEIGHT = 0.35
+MAX_IDENTIFIERS = 16
+
+_QUALIFIED = re.compile(r"[^\W\d]\w*(?:(?:\.|::|->|#)[^\W\d]\w*)+")
+_SEPARATOR = re.compile(r"\.|::|->|#")
+_INNER_CAPITAL = re.compile(r"\w[A-Z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An analysed query.
+
+    `weights` are those of content terms; `stems` and `joined` (stemmed, without the mark) are what file names are
+    matched with; `identifiers` are names that the query spells as code would.
+    """
+
+    text: str
+    weights: dict[str, float]
+    stems: frozenset[str]
+    joined: frozenset[str]
+    identifiers: tuple[str, ...]
+    is_single_word: bool
+    asks_for_asides: bool
+
+
+def analyse(text: str, repository_names: Sequence[str] = ()) -> Query:
+    """Analyse a query over repositories of these names; never fails, whatever the text."""
+    is_single_word = len(text.split()) <= 1
+    kept = words(text) if is_single_word else _without_stop_words(words(text))
+    weights = dict.fromkeys((term for word in kept for term in word_terms(word)), 1.0)
+    found_stems = frozenset(term for term in weights if not term.startswith(JOINED))
+    _discount(weights, found_stems & _shared_name_stems(repository_names), len(found_stems))
+    for term in _neighbours(kept):
+        weights.setdefault(term, NEIGHBOURS_WEIGHT)
+    return Query(
+        text=text,
+        weights=weights,
+        stems=found_stems,
+        joined=frozenset(stem(term.removeprefix(JOINED)) for term in weights if term.startswith(JOINED)),
+        identifiers=_identifiers(text, kept, is_single_word=is_single_word),
+        is_single_word=is_single_word,
+        asks_for_asides=not found_stems.isdisjoint(_ASIDE_WORDS),
+    )
+
+
+def _without_stop_words(found: Sequence[str]) -> list[str]:
+    kept = [word for word in found if word.lower() not in STOP_WORDS]
+    return kept or list(found)
+
+
+def _shared_name_stems(repository_names: Sequence[str]) -> frozenset[str]:
+    """Words in the name of every searched repository: they tell nothing apart."""
+    names = [frozenset(term for word in words(name) for term in stems(word)) for name in repository_names]
+    return names[0].intersection(*names[1:]) if names else frozenset()
+
+
+def _discount(weights: dict[str, float], name_stems: Iterable[str], term_count: int) -> None:
+    if term_count > 2:
+        weights.update(dict.fromkeys(name_stems, REPOSITORY_NAME_WEIGHT))
+
+
+def _neighbours(kept: Sequence[str]) -> list[str]:
+    """Joined terms of adjacent pairs and triples: "error handler" may be written errorHandler in the code."""
+    pairs = [first + second for first, second in pairwise(kept)]
+    triples = ["".join(kept[start : start + 3]) for start in range(len(kept) - 2)]
+    joined = (JOINED + fold_name(name) for name in (*pairs, *triples))
+    return [term for term in joined if len(term) <= MAX_TERM_LENGTH]
+
+
+def _identifiers(text: str, kept: Sequence[str], *, is_single_word: bool) -> tuple[str, ...]:
+    last_parts = [_SEPARATOR.split(name)[-1] for name in _QUALIFIED.findall(text)]
+    if is_single_word:
+        found = last_parts[-1:] or list(kept[-1:])
+    else:
+        found = [*(word for word in kept if _looks_like_code(word)), *(part for part in last_parts if len(part) > 1)]
+    return tuple(dict.fromkeys(found))[:MAX_IDENTIFIERS]
+
+
+def _looks_like_code(word: str) -> bool:
+    has_inner_underscore = "_" in word.strip("_")
+    return has_inner_underscore or bool(_INNER_CAPITAL.search(word)) or (word[0].isupper() and len(word) > 2)

@@ -1,0 +1,151 @@
+"""Files first: collect candidates, score them by the signals, then pick each file's best chunk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codebase_mcp.indexing.terms import file_stem_terms, parent_terms
+from codebase_mcp.search.catalogue import Corpus
+from codebase_mcp.search.definitions import Named, as_spelled, main_definitions, single_word_values, start_bonus
+from codebase_mcp.search.dense import HeaderCosines
+from codebase_mcp.search.lexical import LexicalScores, highest
+from codebase_mcp.search.query import Query
+from codebase_mcp.search.signals import score
+from codebase_mcp.search.stems import match_token
+from codebase_mcp.storage.search_store import ChunkLines
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CANDIDATES_BY_SIGNAL = 20
+DEFINING_CANDIDATES = 10
+COSINE_IN_CHUNK = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found out about a query's files, by position in the corpus."""
+
+    corpus: Corpus
+    query: Query
+    lexical: LexicalScores
+    stem_share: NDArray[np.float64]
+    named: list[Named]
+    pushed_down: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedFile:
+    file: int
+    score: float
+
+
+def candidate_files(evidence: Evidence, nearest: Sequence[int], allowed: NDArray[np.bool_] | None) -> list[int]:
+    """Files in the top 20 of the best chunk, the nearest header or the name; tests never crowd out the rest.
+
+    Files that define an identifier of the query come too: in a large repository a common name is used in far more
+    chunks than the first 20.
+    """
+    corpus = evidence.corpus
+    found: set[int] = set()
+    for values in (evidence.lexical.files, evidence.stem_share):
+        found.update(highest(values, CANDIDATES_BY_SIGNAL).tolist())
+        found.update(highest(np.where(evidence.pushed_down, 0, values), CANDIDATES_BY_SIGNAL).tolist())
+    found.update(nearest[:CANDIDATES_BY_SIGNAL])
+    found.update([file for file in nearest if not evidence.pushed_down[file]][:CANDIDATES_BY_SIGNAL])
+    found.update(_defining(evidence))
+    has_chunks = np.diff(corpus.offsets) > 0
+    return sorted(file for file in found if has_chunks[file] and (allowed is None or allowed[file]))
+
+
+def _defining(evidence: Evidence) -> Iterable[int]:
+    values = {**single_word_values(evidence.query, evidence.named), **main_definitions(evidence.named)}
+    return sorted(values, key=lambda file: (-values[file], file))[:DEFINING_CANDIDATES]
+
+
+def features_of(
+    evidence: Evidence, cosines: Mapping[int, float], files: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """One array for each signal, in the order of `files`."""
+    corpus, query, lexical = evidence.corpus, evidence.query, evidence.lexical
+    places = np.array(files, dtype=np.int64)
+    matches = {token: match_token(token, query) for file in files for token in parent_terms(corpus.paths[file])}
+    main = main_definitions(evidence.named)
+    single = single_word_values(query, evidence.named)
+    return {
+        "best_chunk": _relative(lexical.files, places),
+        "coverage": _relative(lexical.coverage, places),
+        "header": _looked_up(cosines, files),
+        "stem": evidence.stem_share[places],
+        "parent": np.array([_mean(matches, parent_terms(corpus.paths[file])) for file in files]),
+        "stem_length": np.array([len(file_stem_terms(corpus.paths[file])) for file in files], dtype=np.float64),
+        "definitions": np.log1p(corpus.definition_counts[places]),
+        "references": np.log1p(corpus.reference_counts[places]),
+        "main_definition": _looked_up(main, files),
+        "single_word": _looked_up(single, files),
+        "pushed_down": evidence.pushed_down[places].astype(np.float64),
+    }
+
+
+def _relative(values: NDArray[np.floating], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    greatest = float(values.max(initial=0.0))
+    return values[places].astype(np.float64) / greatest if greatest else np.zeros(len(places))
+
+
+def _looked_up(values: Mapping[int, float], files: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([values.get(file, 0.0) for file in files], dtype=np.float64)
+
+
+def _mean(values: Mapping[str, float], tokens: Sequence[str]) -> float:
+    return sum(values[token] for token in tokens) / len(tokens) if tokens else 0.0
+
+
+def rank_files(evidence: Evidence, cosines: Mapping[int, float], files: Sequence[int]) -> list[RankedFile]:
+    """Candidates by falling score; equal ones by path."""
+    if not files:
+        return []
+    scores = score(features_of(evidence, cosines, files)).tolist()
+    ranked = [RankedFile(file, value) for file, value in zip(files, scores, strict=True)]
+    return sorted(ranked, key=lambda item: (-item.score, evidence.corpus.paths[item.file]))
+
+
+def best_chunks(
+    evidence: Evidence, cosines: HeaderCosines, files: Sequence[int], lines: Mapping[int, ChunkLines]
+) -> dict[int, int]:
+    """For each file that has chunks the position of the one to show.
+
+    `lines` gives the lines, by chunk position, of the chunks of files that define an identifier of the query.
+    """
+    corpus, chunks = evidence.corpus, evidence.lexical.chunks
+    greatest = float(chunks.max(initial=0.0)) or 1.0
+    bonuses = _bonuses(evidence, files, lines)
+    best: dict[int, int] = {}
+    for file in files:
+        positions = range(int(corpus.offsets[file]), int(corpus.offsets[file + 1]))
+        values = {
+            place: float(chunks[place]) / greatest
+            + COSINE_IN_CHUNK * cosines.chunks.get(place, 0.0)
+            + bonuses.get(place, 0.0)
+            for place in positions
+        }
+        if values:
+            best[file] = max(values, key=lambda place: (values[place], -place))
+    return best
+
+
+def _bonuses(evidence: Evidence, files: Sequence[int], lines: Mapping[int, ChunkLines]) -> dict[int, float]:
+    wanted = set(files)
+    starts: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for item in as_spelled([item for item in evidence.named if item.file in wanted]):
+        starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
+    bonuses: dict[int, float] = {}
+    for place, chunk in lines.items():
+        for line, bonus in starts[int(evidence.corpus.file_of_chunk[place])]:
+            if chunk.start_line <= line <= chunk.end_line:
+                bonuses[place] = max(bonus, bonuses.get(place, 0.0))
+    return bonuses

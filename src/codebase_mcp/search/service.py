@@ -1,0 +1,303 @@
+"""One search, from the request to the answer: what exists, what fits, which files, which lines, how fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codebase_mcp.errors import EmbeddingError
+from codebase_mcp.indexing.terms import fold_name
+from codebase_mcp.search import definitions, dense, freshness, lexical, rank, scope, snippets, stems
+from codebase_mcp.search.catalogue import Catalogue, Corpus
+from codebase_mcp.search.dense import HeaderCosines, QueryVector
+from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
+from codebase_mcp.search.query import Query, analyse
+from codebase_mcp.search.rank import Evidence, RankedFile
+from codebase_mcp.storage import projects, search_store, tables, vector_index
+from codebase_mcp.storage.database import Database, halfvec_literal
+from codebase_mcp.storage.projects import Repository
+from codebase_mcp.storage.search_store import ActiveJob, ChunkRow
+from codebase_mcp.storage.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.indexing.embed import Embedder
+
+NEWER_CHUNKS_LOOKED_AT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a search looks at: repositories, their active jobs by path, and jobs of repositories without an index."""
+
+    repositories: list[Repository]
+    jobs: dict[str, ActiveJob]
+    first_jobs: list[ActiveJob]
+    is_whole_project: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Ranked files, cut to the limit, with the chunk to show of each, and how many candidates there were."""
+
+    query: Query
+    files: list[RankedFile]
+    chunks: list[ChunkRow]
+    candidate_count: int
+    has_vectors: bool
+
+
+class SearchService:
+    """Answers searches. Keeps what it learns about repositories between calls; make one for each database."""
+
+    def __init__(self, database: Database, embedder: Embedder, *, catalogue: Catalogue | None = None) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._catalogue = catalogue or Catalogue()
+
+    async def search(self, request: SearchRequest) -> SearchAnswer:
+        """The best chunks of the best files.
+
+        InvalidInputError and RepositoryNotFoundError say what is wrong with the request. A project without an index
+        gives an empty answer whose freshness says so.
+        """
+        started = time.perf_counter()
+        scope.check_request(request)
+        vector, warnings = await self._embed(request.query)
+        answer = await self._attempt(request, vector, warnings, may_be_old=not scope.has_file_filters(request))
+        if answer is None:
+            # A file was replaced since the corpus was read: look once more with a current one.
+            answer = await self._attempt(request, vector, warnings, may_be_old=False)
+        assert answer is not None, "one state of the database cannot contradict itself"
+        return answer.model_copy(update={"latency_ms": round((time.perf_counter() - started) * 1000, 1)})
+
+    async def _embed(self, text: str) -> tuple[NDArray[np.float32] | None, list[str]]:
+        try:
+            vector = await self._embedder.embed_query(text)
+        except EmbeddingError as error:
+            return None, [f"Ranked without the meaning of words, because {error.message}"]
+        return (vector if np.any(vector) else None), []
+
+    async def _attempt(
+        self, request: SearchRequest, vector: NDArray[np.float32] | None, warnings: Sequence[str], *, may_be_old: bool
+    ) -> SearchAnswer | None:
+        """The answer, from one state of the database; None when an older corpus would hide a file of it."""
+        schema = tables.schema_name(request.project_id)
+        async with self._database.transaction("search", schema) as connection:
+            await search_store.read_only_snapshot(connection)
+            coverage = await _coverage(connection, schema, request)
+            corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
+            query_vector = await self._query_vector(connection, schema, vector)
+            found = await _Looking(connection, schema, coverage, corpus, request, query_vector).find()
+        if found is None:
+            return None
+        said = [*warnings, *_missing_vectors(found, wanted=vector is not None)]
+        return await _answer(request, coverage, corpus, found, warnings=said)
+
+    async def _corpus(
+        self, connection: AsyncConnection, schema: str, coverage: Coverage, *, may_be_old: bool
+    ) -> Corpus:
+        changing = {item.id for item in coverage.repositories if may_be_old and item.path in coverage.jobs}
+        return await self._catalogue.corpus(connection, schema, coverage.repositories, changing=changing)
+
+    async def _query_vector(
+        self, connection: AsyncConnection, schema: str, vector: NDArray[np.float32] | None
+    ) -> QueryVector | None:
+        identity = self._embedder.identity
+        if vector is None:
+            return None
+        model = await search_store.model_id(connection, identity.provider, identity.model, identity.revision)
+        if model is None:
+            return None
+        index = VectorIndex(schema, model, len(vector))
+        has_index = await vector_index.is_ready(connection, index)
+        return QueryVector(halfvec_literal(vector), model, len(vector), has_index)
+
+
+def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:
+    if found.has_vectors or not wanted or not found.files:
+        return []
+    return [
+        "Ranked without the meaning of words: no vectors of the current embedding model. Index the repository again."
+    ]
+
+
+async def _coverage(connection: AsyncConnection, schema: str, request: SearchRequest) -> Coverage:
+    jobs = {job.repo_path: job for job in await search_store.active_jobs(connection, request.project_id)}
+    has_schema = await projects.schema_exists(connection, schema)
+    known = await projects.list_repositories(connection) if has_schema else []
+    without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
+    if request.repository is None:
+        return Coverage(known, jobs, without_index, is_whole_project=True)
+    names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
+    chosen = scope.find_repositories(request.repository, known, also_known=names)
+    wanted = str(request.repository).strip()
+    first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
+    return Coverage(chosen, jobs, first_jobs, is_whole_project=len(chosen) == len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """One attempt to answer a request on one connection. `None` from a step means: the corpus is out of date."""
+
+    connection: AsyncConnection
+    schema: str
+    coverage: Coverage
+    corpus: Corpus
+    request: SearchRequest
+    vector: QueryVector | None
+
+    async def find(self) -> Found | None:
+        if not self.corpus.file_count:
+            return Found(analyse(self.request.query), [], [], 0, has_vectors=False)
+        allowed = await asyncio.to_thread(scope.allowed_files, self.corpus, self.request)
+        evidence = await self._evidence(allowed)
+        nearest = await self._nearest(allowed)
+        if await self._has_replacements(nearest.unknown_ids, evidence.lexical.newer_chunk_ids):
+            return None
+        candidates = rank.candidate_files(evidence, nearest.files, allowed)
+        cosines = await self._cosines(candidates)
+        if cosines.vanished:
+            return None
+        ranked = rank.rank_files(evidence, cosines.files, candidates)
+        ranked = _once_per_path(self.corpus, ranked)
+        shown = ranked[: self.request.limit]
+        chunks = await self._chunks(evidence, cosines, [item.file for item in shown])
+        return None if chunks is None else Found(evidence.query, shown, chunks, len(ranked), bool(cosines.files))
+
+    async def _evidence(self, allowed: NDArray[np.bool_] | None) -> Evidence:
+        corpus = self.corpus
+        query = analyse(self.request.query, [repository.name for repository in corpus.repositories])
+        ids = [repository.id for repository in corpus.repositories]
+        postings = await search_store.term_postings(self.connection, self.schema, ids, list(query.weights))
+        names = [fold_name(identifier) for identifier in query.identifiers]
+        symbols = await search_store.symbols_named(self.connection, ids, names) if names else []
+        named = definitions.named_definitions(corpus, query, symbols)
+        if allowed is not None:
+            named = [item for item in named if allowed[item.file]]
+        scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed)
+        pushed_down = scope.pushed_down_files(corpus, self.request, query)
+        return Evidence(corpus, query, scores, shares, named, pushed_down)
+
+    async def _nearest(self, allowed: NDArray[np.bool_] | None) -> dense.Nearest:
+        if self.vector is None:
+            return dense.Nearest([], [])
+        return await dense.nearest_files(
+            self.connection, self.schema, self.corpus, self.vector,
+            allowed=allowed, is_whole_project=self.coverage.is_whole_project,
+        )  # fmt: skip
+
+    async def _has_replacements(self, file_ids: Sequence[int], chunk_ids: NDArray[np.int64]) -> bool:
+        """True when one of these, which the corpus does not have, took the place of a file that it has."""
+        if self.corpus.repositories == tuple(self.coverage.repositories):
+            return False
+        owners = await search_store.owners_of_chunks(
+            self.connection, chunk_ids[:NEWER_CHUNKS_LOOKED_AT].tolist()
+        ) if len(chunk_ids) else []  # fmt: skip
+        unknown = [*file_ids, *owners]
+        if not unknown:
+            return False
+        existing = await search_store.existing_files(self.connection, unknown)
+        mine = {repository.id: place for place, repository in enumerate(self.corpus.repositories)}
+        paths = {(mine[owner], path) for owner, path in existing.values() if owner in mine}
+        known = zip(self.corpus.repository_of.tolist(), self.corpus.paths, strict=True)
+        return not paths.isdisjoint(known)
+
+    async def _cosines(self, candidates: Sequence[int]) -> HeaderCosines:
+        if self.vector is None or not candidates:
+            return HeaderCosines({}, {}, [])
+        return await dense.header_cosines(self.connection, self.schema, self.corpus, self.vector, candidates)
+
+    async def _chunks(self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[ChunkRow] | None:
+        corpus = self.corpus
+        defining = sorted({item.file for item in evidence.named}.intersection(files))
+        lines = await search_store.chunk_lines(self.connection, corpus.file_ids[defining].tolist()) if defining else []
+        positions = corpus.chunk_positions(np.array([line.id for line in lines], dtype=np.int64)).tolist()
+        by_position = {place: line for place, line in zip(positions, lines, strict=True) if place >= 0}
+        best = rank.best_chunks(evidence, cosines, files, by_position)
+        ids = corpus.chunk_ids(np.array([best[file] for file in files], dtype=np.int64)).tolist()
+        rows = await search_store.chunks_by_id(self.connection, ids)
+        return [rows[chunk_id] for chunk_id in ids] if len(rows) == len(ids) else None
+
+
+def _score(
+    corpus: Corpus,
+    query: Query,
+    postings: Sequence[tuple[str, bytes, bytes]],
+    allowed: NDArray[np.bool_] | None,
+) -> tuple[lexical.LexicalScores, NDArray[np.float64]]:
+    shares = stems.explained_share(corpus.stems, query)
+    if allowed is not None:
+        shares = np.where(allowed, shares, 0.0)
+    return lexical.score_chunks(corpus, postings, query.weights, allowed), shares
+
+
+def _once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
+    """Repositories may lie within one another: the same file counts once, where it ranks best."""
+    by_path: dict[str, RankedFile] = {}
+    for item in ranked:
+        by_path.setdefault(_absolute_path(corpus, item.file), item)
+    return list(by_path.values())
+
+
+def _absolute_path(corpus: Corpus, file: int) -> str:
+    return f"{corpus.repository(file).path.rstrip('/')}/{corpus.paths[file]}"
+
+
+async def _answer(
+    request: SearchRequest,
+    coverage: Coverage,
+    corpus: Corpus,
+    found: Found,
+    *,
+    warnings: Sequence[str],
+) -> SearchAnswer:
+    paths = [_absolute_path(corpus, item.file) for item in found.files]
+    shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
+    hits = [
+        _hit(corpus, item, path, chunk, snippet)
+        for item, path, chunk, snippet in zip(found.files, paths, found.chunks, shown, strict=False)
+    ]
+    return SearchAnswer(
+        results=hits,
+        total_count=found.candidate_count,
+        truncated=len(shown) < len(found.files) or any(snippet.form != "full" for snippet in shown),
+        freshness=await _freshness(coverage),
+        warnings=list(warnings),
+        latency_ms=0.0,
+    )
+
+
+def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
+    return SearchHit(
+        file_path=path,
+        start_line=chunk.start_line,
+        end_line=chunk.end_line,
+        symbol=chunk.symbol,
+        kind=chunk.kind,
+        language=str(corpus.languages[item.file]),
+        content=snippet.content,
+        content_form=snippet.form,
+        content_start_line=snippet.start_line,
+        score=round(item.score, 4),
+        repository=corpus.repository(item.file).name,
+    )
+
+
+async def _freshness(coverage: Coverage) -> list[RepositoryFreshness]:
+    paths = [item.path for item in coverage.repositories] + [job.repo_path for job in coverage.first_jobs]
+    heads = await asyncio.to_thread(freshness.head_commits, paths)
+    return [
+        *(
+            freshness.freshness_of(item, coverage.jobs.get(item.path), heads[item.path])
+            for item in coverage.repositories
+        ),
+        *(freshness.freshness_of_first_job(job, heads[job.repo_path]) for job in coverage.first_jobs),
+    ]

@@ -1,0 +1,40 @@
+"""The signals that rank files: one table of weights, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    name: str
+    weight: float
+    reason: str
+
+
+SIGNALS = (
+    Signal("best_chunk", 2.5, "the file's best chunk by BM25, as a share of the query's best"),
+    Signal("coverage", 2.5, "its best dozen chunks, decayed: a file that is about the topic, not one that mentions it"),
+    Signal("header", 5.5, "cosine of the query with the nearest header: other words for the same thing"),
+    Signal("stem", 2.5, "share of the file's name that the query explains: names are chosen to be found"),
+    Signal("parent", 1.0, "share of the directory's name that the query explains"),
+    Signal("stem_length", -0.5, "words in the file's name: a long name is a special case"),
+    Signal("definitions", -0.5, "ln(1 + definitions): large files match everything"),
+    Signal("references", 0.5, "ln(1 + files that name what this one defines): central files are meant more often"),
+    Signal("main_definition", 1.0, "identifiers of the query that have their main definition here"),
+    Signal("single_word", 4.0, "a query of one word asks for its definition"),
+    Signal("pushed_down", -3.0, "tests, examples and prose repeat the words of what they are about"),
+)
+
+
+def score(features: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The weighted sum of all signals; `features` has one array for each, of one value per file."""
+    weights = np.array([signal.weight for signal in SIGNALS])
+    return np.asarray(weights @ np.stack([features[signal.name] for signal in SIGNALS]), dtype=np.float64)

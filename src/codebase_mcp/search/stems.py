@@ -1,0 +1,152 @@
+"""How well a query explains a file's name: stems of all file names in memory, matched at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codebase_mcp.search.query import Query
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MIN_IDF = 0.2
+EXACT = 1.0
+PREFIX = 0.7
+SHORT_PREFIX = 0.45
+"""A shared prefix of three letters only."""
+CONTAINER_LETTERS = 7
+CONTAINED_LETTERS = 4
+_LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class StemIndex:
+    """Sorted vocabulary; token `i` is in the names of the files `files[offsets[i]:offsets[i + 1]]`.
+
+    `text` is the vocabulary between line feeds, token `i` starting at `starts[i]`; `file_idf` sums the idf of a
+    file's tokens.
+    """
+
+    vocabulary: tuple[str, ...]
+    numbers: Mapping[str, int]
+    text: str
+    starts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    files: NDArray[np.int64]
+    idf: NDArray[np.float64]
+    file_idf: NDArray[np.float64]
+
+
+def build_stem_index(postings: Mapping[str, NDArray[np.int64]], file_count: int) -> StemIndex:
+    """Index file positions by token. Tokens without a file are left out."""
+    vocabulary = tuple(sorted(token for token, files in postings.items() if len(files)))
+    counts = np.array([len(postings[token]) for token in vocabulary], dtype=np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+    files = np.concatenate([np.zeros(0, np.int64), *(postings[token] for token in vocabulary)])
+    idf = inverse_document_frequency(counts, file_count)
+    lengths = np.array([len(token) + 1 for token in vocabulary], dtype=np.int64)
+    return StemIndex(
+        vocabulary=vocabulary,
+        numbers={token: number for number, token in enumerate(vocabulary)},
+        text="\n" + "".join(token + "\n" for token in vocabulary),
+        starts=1 + np.cumsum(lengths) - lengths,
+        offsets=offsets,
+        files=files,
+        idf=idf,
+        file_idf=_sums(files, np.repeat(idf, counts), file_count),
+    )
+
+
+def inverse_document_frequency(counts: NDArray[np.int64], total: int) -> NDArray[np.float64]:
+    """ln(1 + (N - df + 0.5) / (df + 0.5)), at least `MIN_IDF`."""
+    return np.maximum(np.log1p((total - counts + 0.5) / (counts + 0.5)), MIN_IDF)
+
+
+def match_token(token: str, query: Query) -> float:
+    """How well one token of a path is explained by a query, from 0 to 1."""
+    if token in query.stems or token in query.joined:
+        return EXACT
+    return max((_likeness(token, asked) for asked in query.stems), default=0.0)
+
+
+def _likeness(token: str, asked: str) -> float:
+    shorter, longer = sorted((token, asked), key=len)
+    prefix = _prefix_value(len(shorter)) if longer.startswith(shorter) else 0.0
+    return max(prefix, _contained_value(len(asked), len(token)) if asked in token else 0.0)
+
+
+def _prefix_value(letters: int) -> float:
+    if letters < 3:
+        return 0.0
+    return PREFIX if letters > 3 else SHORT_PREFIX
+
+
+def _contained_value(asked_letters: int, token_letters: int) -> float:
+    if token_letters < CONTAINER_LETTERS or asked_letters < CONTAINED_LETTERS:
+        return 0.0
+    return 0.2 + 0.5 * asked_letters / token_letters
+
+
+def match_vocabulary(index: StemIndex, query: Query) -> dict[int, float]:
+    """`match_token` of every token that a query explains at all, by token number."""
+    found: dict[int, float] = {}
+    for asked in query.stems:
+        for number, value in (
+            *_longer_tokens(index, asked),
+            *_shorter_tokens(index, asked),
+            *_containers(index, asked),
+        ):
+            found[number] = max(value, found.get(number, 0.0))
+    for exact in query.stems | query.joined:
+        if exact in index.numbers:
+            found[index.numbers[exact]] = EXACT
+    return found
+
+
+def _longer_tokens(index: StemIndex, asked: str) -> Iterable[tuple[int, float]]:
+    value = _prefix_value(len(asked))
+    if not value:
+        return ()
+    first, last = bisect_left(index.vocabulary, asked), bisect_left(index.vocabulary, asked + _LAST)
+    return ((number, value) for number in range(first, last))
+
+
+def _shorter_tokens(index: StemIndex, asked: str) -> Iterable[tuple[int, float]]:
+    prefixes = ((asked[:letters], _prefix_value(letters)) for letters in range(3, len(asked)))
+    return ((index.numbers[prefix], value) for prefix, value in prefixes if prefix in index.numbers)
+
+
+def _containers(index: StemIndex, asked: str) -> Iterable[tuple[int, float]]:
+    if len(asked) < CONTAINED_LETTERS:
+        return
+    places: list[int] = []
+    place = index.text.find(asked)
+    while place >= 0:
+        places.append(place)
+        place = index.text.find(asked, place + 1)
+    for number in (np.searchsorted(index.starts, np.array(places, np.int64), side="right") - 1).tolist():
+        value = _contained_value(len(asked), len(index.vocabulary[number]))
+        if value:
+            yield number, value
+
+
+def explained_share(index: StemIndex, query: Query) -> NDArray[np.float64]:
+    """For each file the share of its name, weighted by idf, that the query explains."""
+    matches = match_vocabulary(index, query)
+    if not matches:
+        return np.zeros(len(index.file_idf))
+    numbers = np.fromiter(matches, np.int64, len(matches))
+    values = np.fromiter(matches.values(), np.float64, len(matches)) * index.idf[numbers]
+    starts, ends = index.offsets[numbers], index.offsets[numbers + 1]
+    places = np.concatenate([np.arange(start, end) for start, end in zip(starts, ends, strict=True)])
+    total = _sums(index.files[places], np.repeat(values, ends - starts), len(index.file_idf))
+    return np.divide(total, index.file_idf, out=total, where=index.file_idf > 0)
+
+
+def _sums(groups: NDArray[np.int64], values: NDArray[np.float64], group_count: int) -> NDArray[np.float64]:
+    return np.bincount(groups, weights=values, minlength=group_count).astype(np.float64)
