@@ -127,7 +127,7 @@ class SharedFileHandler(logging.Handler):
         if self._descriptor is not None and not _is_same_file(self._descriptor, self.path):
             self._close_file()
         if self._descriptor is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.path.parent)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._descriptor
 
@@ -160,6 +160,12 @@ class SharedFileHandler(logging.Handler):
         if not self._has_complained:
             self._has_complained = True
             sys.stderr.write(f"codebase-mcp: cannot write the log {self.path}: {error.strerror}; going on without it\n")
+
+
+def _make_folder(log_dir: Path) -> None:
+    """Also the data directory above it, as private as whoever starts the database would make it."""
+    log_dir.parent.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    log_dir.mkdir(exist_ok=True)
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -1,0 +1,107 @@
+"""The command line: parses, prints, decides nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from codebase_mcp import __version__
+from codebase_mcp.cli import screen
+from codebase_mcp.cli.doctor import doctor
+from codebase_mcp.cli.index import index
+from codebase_mcp.cli.jobs import jobs
+from codebase_mcp.cli.processes import serve, stop, worker
+from codebase_mcp.cli.repos import repos
+from codebase_mcp.cli.search import search
+from codebase_mcp.errors import CodebaseMcpError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
+
+CODES_OF_BAD_INPUT = {
+    "VALIDATION_ERROR",
+    "JOB_NOT_FOUND",
+    "PROJECT_NOT_FOUND",
+    "REPOSITORY_NOT_FOUND",
+    "INVALID_STATUS",
+}
+
+app = App(
+    name="codebase-mcp",
+    help="Local code search for AI assistants, over MCP.\n\n"
+    'Example: codebase-mcp index ~/src/shop, then codebase-mcp search "where is tax added"',
+    version=f"codebase-mcp {__version__}",
+    help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for command in (serve, index, search, jobs, repos, doctor, worker, stop):
+    app.command(command)
+
+
+def main() -> None:
+    """Entry point of `codebase-mcp` and `python -m codebase_mcp`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Carry out one command line; answers the exit code. Whatever goes wrong ends in one line on stderr."""
+    _never_fail_to_print()
+    try:
+        _refuse_windows()
+        return app(tokens, exit_on_error=False, print_error=False) or 0
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        return _explain(error)
+
+
+def _refuse_windows() -> None:
+    if sys.platform == "win32":
+        raise InvalidInputError("Windows is not supported. Run codebase-mcp on Linux or macOS, or inside WSL.")
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, CycloptsError):
+        screen.complain(f"VALIDATION_ERROR: {str(error).rstrip()} See `{_help_command(error)}`.")
+        return EXIT_BAD_INPUT
+    if isinstance(error, CodebaseMcpError):
+        screen.complain(str(error))
+        return EXIT_BAD_INPUT if error.code in CODES_OF_BAD_INPUT else EXIT_FAILED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has enough; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    from codebase_mcp.logs import current_log_file, log_incident
+
+    incident = log_incident(error, "command failed unexpectedly")
+    where = current_log_file() or "the lines above"
+    screen.complain(
+        f"INTERNAL_ERROR: something unexpected went wrong (incident {incident}). The details are in {where}."
+    )
+    return EXIT_FAILED
+
+
+def _help_command(error: CycloptsError) -> str:
+    return " ".join(("codebase-mcp", *(error.command_chain or ()), "--help"))
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that knows only ASCII shows "?" where we print "✓"."""
+    import io
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

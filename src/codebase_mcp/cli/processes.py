@@ -1,0 +1,82 @@
+"""`codebase-mcp serve`, `worker` and `stop`: the long-lived processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from codebase_mcp.cli import screen
+from codebase_mcp.cli.session import prepare, run_with_service, service_factory
+
+if TYPE_CHECKING:
+    from codebase_mcp.service import Service
+
+
+def serve(
+    *,
+    transport: Annotated[
+        Literal["stdio", "http"], Parameter(help="stdio for a client that starts us; http for one that connects.")
+    ] = "stdio",
+    host: Annotated[str, Parameter(help="Address to listen on, with --transport http.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on, with --transport http.")] = 8321,
+) -> int:
+    """Run the MCP server; this is the command to put into a client's configuration.
+
+    On stdio it ends with its client. Over HTTP it answers at http://HOST:PORT/mcp, without authentication: keep it on a
+    loopback address. Indexing jobs go on in the worker after either ends.
+
+    Example: codebase-mcp serve --transport http --port 8321
+    """
+    settings = prepare("serve")
+    make_service = service_factory.get()
+    from codebase_mcp.server.run import listen, serve_http, serve_stdio
+
+    if transport == "http":
+        listener = listen(host, port)
+        address, port = listener.getsockname()[:2]
+        screen.tell(f"Serving MCP at http://{host}:{port}/mcp")
+        if not ip_address(address).is_loopback:
+            screen.tell("Whoever reaches this address can search and remove what is indexed: there is no password.")
+        serve_http(lambda: make_service(settings), listener)
+        return 0
+    if sys.stdin.isatty():
+        screen.tell("Serving MCP on standard input, which is meant for a client. Ctrl-C ends it.")
+    serve_stdio(lambda: make_service(settings))
+    return 0
+
+
+def worker(
+    *,
+    spawned: Annotated[bool, Parameter(show=False, negative=())] = False,
+    ignore_host_lock: Annotated[bool, Parameter(show=False, negative=())] = False,
+) -> int:
+    """Run a worker that carries out indexing jobs, until it is told to stop.
+
+    Servers start one by themselves; run this where CODEBASE_MCP_WORKER=external says that you do.
+
+    Example: CODEBASE_MCP_WORKER=external codebase-mcp worker
+    """
+    settings = prepare("worker")
+    from codebase_mcp.jobs.worker import run_worker
+
+    return asyncio.run(run_worker(settings, is_spawned=spawned, ignore_host_lock=ignore_host_lock))
+
+
+def stop() -> int:
+    """Stop the background worker and the embedded database.
+
+    Running jobs are released and continue when a worker starts again.
+
+    Example: codebase-mcp stop
+    """
+
+    async def work(service: Service) -> int:
+        for sentence in await service.stop_everything():
+            screen.say(sentence)
+        return 0
+
+    return run_with_service(work, needs_database=False)

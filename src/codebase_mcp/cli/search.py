@@ -1,0 +1,117 @@
+"""`codebase-mcp search`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from codebase_mcp.cli import screen
+from codebase_mcp.cli.options import JsonOption, ProjectOption
+from codebase_mcp.cli.session import run_with_service
+
+if TYPE_CHECKING:
+    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+    from codebase_mcp.service import Service
+
+
+def search(
+    query: Annotated[str, Parameter(help="Words or identifiers.")],
+    /,
+    *,
+    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id.")] = None,
+    language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
+    glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
+    limit: Annotated[int, Parameter(help="Most files to show, 1 to 50.")] = 10,
+    tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
+    max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
+    project: ProjectOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Search the indexed code: one best excerpt per file, the most relevant file first.
+
+    Example: codebase-mcp search "where are sessions invalidated" --language python --limit 5
+    """
+
+    async def work(service: Service) -> int:
+        answer = await service.search(
+            query,
+            project_id=project,
+            repository=repo,
+            language=language,
+            path_glob=glob,
+            limit=limit,
+            include_tests=tests,
+            max_tokens=max_tokens,
+        )
+        if json:
+            screen.say_json(answer)
+        else:
+            _say_answer(answer)
+        return 0
+
+    return run_with_service(work)
+
+
+def _say_answer(answer: SearchAnswer) -> None:
+    for hit in answer.results:
+        _say_hit(hit)
+    if not answer.results:
+        screen.say("Nothing found.")
+    for caution in _cautions(answer):
+        screen.tell(caution)
+
+
+def _say_hit(hit: SearchHit) -> None:
+    symbol = f"  {hit.symbol}" if hit.symbol else ""
+    place = f"{_short(hit.file_path)}:{hit.start_line}"
+    target = screen.console()
+    target.print(place, style="bold cyan", end="", soft_wrap=True)
+    target.print(f"{symbol}  ({hit.kind}, {hit.repository})", style="dim", soft_wrap=True)
+    if hit.content:
+        _say_code(hit)
+    screen.say("")
+
+
+def _say_code(hit: SearchHit) -> None:
+    if not sys.stdout.isatty():
+        screen.say(hit.content.rstrip("\n"))
+        return
+    from rich.syntax import Syntax
+
+    code = Syntax(
+        hit.content.rstrip("\n"),
+        hit.language,
+        line_numbers=hit.content_form == "full",
+        start_line=hit.content_start_line,
+        background_color="default",
+        word_wrap=True,
+    )
+    screen.console().print(code)
+
+
+def _cautions(answer: SearchAnswer) -> list[str]:
+    told = list(answer.warnings)
+    if answer.truncated:
+        told.append("The answer was shortened to the token budget; --max-tokens raises it.")
+    return told + [caution for repository in answer.freshness for caution in _freshness_caution(repository)]
+
+
+def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
+    if repository.state == "indexing":
+        return [f"{repository.repository} is being indexed ({repository.progress_percentage or 0} %)."]
+    if repository.state != "ready":
+        return [f"{repository.repository} is not completely indexed: codebase-mcp index {repository.path}"]
+    if repository.head_commit not in (None, repository.indexed_commit):
+        return [f"The index of {repository.repository} is behind: codebase-mcp index {repository.path}"]
+    return []
+
+
+def _short(file_path: str) -> str:
+    """Below the working directory as a relative path: shorter, and terminals make it clickable."""
+    from pathlib import Path
+
+    path = Path(file_path)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file_path

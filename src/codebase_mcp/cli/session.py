@@ -1,0 +1,103 @@
+"""What every command needs around it: settings, a log, and a service whose database is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from codebase_mcp.cli import screen
+from codebase_mcp.errors import DatabaseStartingError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from uuid import UUID
+
+    from codebase_mcp.logs import Role
+    from codebase_mcp.service import Service
+    from codebase_mcp.settings import Settings
+
+PATIENCE_SECONDS = 1.5
+"""After this long, the user is told what we are waiting for."""
+START_SECONDS = 180
+"""A first start creates the database; one after a crash replays its log."""
+
+
+def _real_service(settings: Settings) -> Service:
+    from codebase_mcp.service import Service
+
+    return Service(settings)
+
+
+service_factory: ContextVar[Callable[[Settings], Service]] = ContextVar("service_factory", default=_real_service)
+
+
+def load_settings() -> Settings:
+    """Settings from the environment; raises InvalidInputError naming each variable that is wrong."""
+    from pydantic import ValidationError
+
+    from codebase_mcp.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        from codebase_mcp.complaints import explain_settings
+
+        told = explain_settings(error, _variable_name)
+        raise InvalidInputError(f"{told}. Correct or unset the environment variable.") from None
+
+
+def prepare(role: Role) -> Settings:
+    """The settings, with the log of this process set up after them."""
+    from codebase_mcp.logs import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings, role)
+    return settings
+
+
+def run_with_service(work: Callable[[Service], Coroutine[Any, Any, int]], *, needs_database: bool = True) -> int:
+    """Open a service, do the work with it, close it; answers the work's exit code."""
+    settings = prepare("cli")
+
+    async def session() -> int:
+        async with _opened(service_factory.get()(settings), needs_database=needs_database) as service:
+            return await work(service)
+
+    return asyncio.run(session())
+
+
+def parse_job_id(text: str) -> UUID:
+    from uuid import UUID
+
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"{text!r} is not a job id; `codebase-mcp jobs list` shows the ids, such as "
+            "123e4567-e89b-12d3-a456-426614174000."
+        ) from None
+
+
+@asynccontextmanager
+async def _opened(service: Service, *, needs_database: bool) -> AsyncIterator[Service]:
+    await service.launch()
+    try:
+        if needs_database:
+            await _wait_until_ready(service.ready)
+        yield service
+    finally:
+        await service.close()
+
+
+async def _wait_until_ready(ready: Callable[[float], Awaitable[None]]) -> None:
+    try:
+        await ready(PATIENCE_SECONDS)
+    except DatabaseStartingError:
+        screen.tell("Starting the database; the first time this takes a little longer …")
+        await ready(START_SECONDS)
+
+
+def _variable_name(field: str) -> str:
+    return field if field.isupper() else f"CODEBASE_MCP_{field.upper()}"

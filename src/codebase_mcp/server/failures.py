@@ -1,0 +1,68 @@
+"""Every failure of a tool as "CODE: what is wrong. what to do": never a traceback, never a library's own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastmcp.exceptions import FastMCPError, McpError, NotFoundError, ToolError
+from fastmcp.exceptions import ValidationError as BadArgumentsError
+from fastmcp.server.middleware import Middleware
+from pydantic import ValidationError
+
+from codebase_mcp.complaints import closest, explain_arguments
+from codebase_mcp.errors import CodebaseMcpError
+from codebase_mcp.logs import current_log_file, get_logger, log_incident
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastmcp.server.middleware import CallNext, MiddlewareContext
+    from fastmcp.tools.base import ToolResult
+    from mcp.types import CallToolRequestParams
+
+logger = get_logger(__name__)
+
+
+class FailureMapper(Middleware):
+    """Turns whatever a tool call raises into one tool error. `arguments_of` maps each tool to its argument names."""
+
+    def __init__(self, arguments_of: Mapping[str, Sequence[str]]) -> None:
+        self._arguments_of = arguments_of
+
+    async def on_call_tool(
+        self,
+        context: MiddlewareContext[CallToolRequestParams],
+        call_next: CallNext[CallToolRequestParams, ToolResult],
+    ) -> ToolResult:
+        try:
+            return await call_next(context)
+        except McpError:
+            raise  # a protocol-level answer, not a failure of the tool
+        except Exception as error:
+            raise ToolError(self._sentence(context.message.name, error)) from error
+
+    def _sentence(self, tool: str, error: Exception) -> str:
+        if isinstance(error, NotFoundError):
+            return self._unknown_tool(tool)
+        # FastMCP wraps what a tool raises in errors of its own; the cause is what happened.
+        cause = error.__cause__ if isinstance(error, FastMCPError) and error.__cause__ else error
+        if isinstance(cause, CodebaseMcpError):
+            logger.info("tool refused", tool=tool, code=cause.code, reason=cause.message)
+            return str(cause)
+        # A pydantic error of the tool's own body comes in another wrapper: that one is our bug, not the caller's.
+        if isinstance(error, BadArgumentsError) and isinstance(cause, ValidationError):
+            told = explain_arguments(cause, self._arguments_of[tool])
+            return f"VALIDATION_ERROR: {told}. Correct the arguments of {tool} and call it again."
+        return self._unexpected(tool, cause)
+
+    def _unknown_tool(self, tool: str) -> str:
+        names = tuple(self._arguments_of)
+        return f"VALIDATION_ERROR: there is no tool {tool!r}{closest(tool, names)}. Call one of {', '.join(names)}."
+
+    def _unexpected(self, tool: str, error: BaseException) -> str:
+        incident = log_incident(error, "tool failed unexpectedly", tool=tool)
+        where = current_log_file() or "the output of the server"
+        return (
+            f"INTERNAL_ERROR: something unexpected went wrong in {tool} (incident {incident}). "
+            f"The details are in {where}; try again, and report them if it happens again."
+        )

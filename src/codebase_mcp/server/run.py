@@ -1,0 +1,94 @@
+"""Serve until the client hangs up or a signal arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.logs import get_logger
+from codebase_mcp.server.streams import StdinRelay, stdout_on_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastmcp import FastMCP
+
+    from codebase_mcp.service import Service
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+OPEN_REQUESTS_SECONDS = 1
+"""How long an HTTP server that was told to stop lets running requests finish."""
+
+logger = get_logger(__name__)
+
+
+def serve_stdio(make_service: Callable[[], Service]) -> None:
+    """Speak MCP on stdin and stdout until stdin ends or the process is told to stop."""
+    with stdout_on_stderr():
+        server = _build(make_service)
+    relay = StdinRelay()
+
+    async def serve() -> None:
+        _on_stop_signals(relay.end_input)
+        logger.info("serving", transport="stdio")
+        await server.run_stdio_async(show_banner=False)
+
+    asyncio.run(serve())
+    logger.info("stopped serving")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Claim an address for `serve_http`; raises InvalidInputError when it cannot be listened on."""
+    # Left to itself, Uvicorn would end the process with an exit code of its own.
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family)
+    except (OSError, OverflowError) as error:
+        raise InvalidInputError(
+            f"cannot listen on {host}:{port} ({error}). Choose another --host or --port, or stop what listens there."
+        ) from error
+
+
+def serve_http(make_service: Callable[[], Service], listener: socket.socket) -> None:
+    """Speak MCP over streamable HTTP, at the path /mcp, until the process is told to stop.
+
+    There is no authentication: on a loopback address, requests from web pages of other origins are refused.
+    """
+    host, port = listener.getsockname()[:2]
+    server = _build(make_service)
+
+    async def serve() -> None:
+        # Uvicorn repeats a signal once it has stopped; unheard, the repetition would kill us before the service closes.
+        _on_stop_signals(lambda: None)
+        logger.info("serving", transport="http", host=host, port=port)
+        await server.run_http_async(
+            show_banner=False,
+            host=host,
+            port=port,
+            sockets=[listener],
+            host_origin_protection="auto",
+            uvicorn_config={
+                "timeout_graceful_shutdown": OPEN_REQUESTS_SECONDS,
+                "log_config": None,
+                "access_log": False,
+            },
+        )
+
+    asyncio.run(serve())
+    logger.info("stopped serving")
+
+
+def _build(make_service: Callable[[], Service]) -> FastMCP[None]:
+    # Slow to import: whatever can go wrong before should do so first.
+    from codebase_mcp.server.app import build_server
+
+    return build_server(make_service())
+
+
+def _on_stop_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)

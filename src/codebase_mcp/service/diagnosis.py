@@ -1,0 +1,137 @@
+"""`doctor` and `stop`: what state the installation is in, what to do about it, and how to end it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from codebase_mcp import __version__
+from codebase_mcp.answers import Check
+from codebase_mcp.errors import CodebaseMcpError
+from codebase_mcp.indexing.embed import open_embedder
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.spawn import living_worker
+from codebase_mcp.storage import embedded
+from codebase_mcp.storage.migrate import check_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from codebase_mcp.service.life import Life
+    from codebase_mcp.settings import Settings
+
+DATABASE_SECONDS = 30.0
+WORKER_STOP_SECONDS = 5.0
+_PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter-language-pack", "model2vec", "numpy")
+
+
+async def examine(settings: Settings, life: Life) -> list[Check]:
+    """All checks, in the order in which things depend on each other."""
+
+    async def database() -> Check:
+        await life.ready(DATABASE_SECONDS)
+        facts = await check_server(life.database)
+        where = f"embedded in {settings.data_dir}" if settings.is_embedded else "external (DATABASE_URL)"
+        return Check(name="database", is_ok=True, detail=f"PostgreSQL {facts.server_version}, {where}")
+
+    async def extension() -> Check:
+        facts = await check_server(life.database)
+        return Check(name="vector extension", is_ok=True, detail=f"pgvector {facts.vector_version}")
+
+    async def model() -> Check:
+        embedder = open_embedder(settings)
+        vector = await embedder.embed_query("find the parser")
+        identity = embedder.identity
+        detail = f"{identity.provider} {identity.model} {identity.revision}, {len(vector)} dimensions"
+        return Check(name="embedding model", is_ok=True, detail=detail)
+
+    async def jobs() -> Check:
+        return await _worker_check(settings, life)
+
+    return [
+        _versions(),
+        await _tried("database", database, "Start the server or correct DATABASE_URL; see logs/postgresql.log."),
+        await _tried("vector extension", extension, "Install pgvector 0.8 or newer on the server."),
+        await _tried("embedding model", model, "Install codebase-mcp again: its model files are damaged."),
+        await _tried("worker", jobs, "Look at logs/worker.log."),
+        _disk(settings),
+        _logs(settings),
+    ]
+
+
+async def _tried(name: str, check: Callable[[], Awaitable[Check]], fix: str) -> Check:
+    try:
+        return await check()
+    except CodebaseMcpError as error:
+        return Check(name=name, is_ok=False, detail=str(error), fix=fix)
+
+
+def _versions() -> Check:
+    parts = {part: importlib.metadata.version(part) for part in _PARTS}
+    detail = f"codebase-mcp {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    is_ok = sys.platform != "win32"
+    fix = None if is_ok else "Windows is not supported yet; use WSL."
+    return Check(name="versions", is_ok=is_ok, detail=detail, fix=fix, facts=dict(parts))
+
+
+async def _worker_check(settings: Settings, life: Life) -> Check:
+    work = await store.waiting_work(life.database)
+    pid = living_worker(settings)
+    worker = f"worker {pid} lives" if pid else "no automatically started worker lives"
+    detail = f"{worker}; {work.running} jobs running, {work.claimable} waiting, {work.active} active"
+    is_ok = pid is not None or not work.active or settings.worker != "spawn" or work.running > 0
+    fix = None if is_ok else "Run `codebase-mcp worker`, and see logs/worker.log for why none was started."
+    return Check(name="worker", is_ok=is_ok, detail=detail, fix=fix)
+
+
+def _disk(settings: Settings) -> Check:
+    free_bytes = shutil.disk_usage(_existing_parent(settings)).free
+    needed = settings.min_free_disk_bytes
+    is_ok = free_bytes >= needed
+    detail = f"{free_bytes / 1e9:,.1f} GB free for {settings.data_dir} (at least {needed / 1e9:,.1f} GB wanted)"
+    fix = None if is_ok else "Free some space, or move the data with CODEBASE_MCP_DATA_DIR."
+    return Check(name="disk", is_ok=is_ok, detail=detail, fix=fix)
+
+
+def _existing_parent(settings: Settings) -> str:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    return str(folder)
+
+
+def _logs(settings: Settings) -> Check:
+    is_ok = os.access(settings.log_dir, os.W_OK)
+    fix = None if is_ok else "Give this user write access to the folder."
+    return Check(name="logs", is_ok=is_ok, detail=str(settings.log_dir), fix=fix)
+
+
+def stop_everything(settings: Settings) -> list[str]:
+    """Blocking. Ends the host's worker, then the embedded database; returns sentences about what was done."""
+    said = [_stop_worker(settings)]
+    if settings.is_embedded:
+        was_running = embedded.stop(settings.data_dir)
+        said.append("The embedded database was stopped." if was_running else "The embedded database was not running.")
+    return said
+
+
+def _stop_worker(settings: Settings) -> str:
+    pid = living_worker(settings)
+    if not pid or not psutil.pid_exists(pid):
+        return "No automatically started worker was running."
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + WORKER_STOP_SECONDS
+    while living_worker(settings) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if living_worker(settings) is not None:
+        os.kill(pid, signal.SIGKILL)
+        return f"The worker ({pid}) did not stop in {WORKER_STOP_SECONDS:.0f} s and was killed; its jobs go on later."
+    return f"The worker ({pid}) was stopped; its jobs go on when one starts again."

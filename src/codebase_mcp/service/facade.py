@@ -1,0 +1,292 @@
+"""The product's verbs. Each resolves its project once, asks the modules that do the work, and answers with a model."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from codebase_mcp.answers import (
+    CancelledJob,
+    Check,
+    JobList,
+    JobReport,
+    RemovedRepository,
+    RepositoryList,
+    StartedJob,
+)
+from codebase_mcp.domain import Job, JobStatus
+from codebase_mcp.errors import (
+    InvalidInputError,
+    InvalidStatusError,
+    JobNotFoundError,
+    ProjectNotFoundError,
+    StorageFullError,
+)
+from codebase_mcp.indexing.embed import open_embedder
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.estimate import estimated_seconds, size_at_a_glance
+from codebase_mcp.jobs.store import JobFilter
+from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, SearchAnswer, SearchRequest
+from codebase_mcp.search.service import SearchService
+from codebase_mcp.service import diagnosis, inputs, reports, repositories
+from codebase_mcp.service.life import Life
+from codebase_mcp.storage import projects
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.settings import Settings
+    from codebase_mcp.storage.database import Database
+
+POLL_SECONDS = 0.25
+
+
+class Service:
+    """One per process. Nothing happens until `launch`; every verb raises errors of `errors.py` only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _life(self) -> Life:
+        return Life(self._settings)
+
+    @cached_property
+    def _search(self) -> SearchService:
+        return SearchService(self._life.database, open_embedder(self._settings))
+
+    @property
+    def _database(self) -> Database:
+        return self._life.database
+
+    # --- life ---
+
+    async def launch(self) -> None:
+        """Starts preparing the database in the background; returns at once."""
+        self._life.launch()
+
+    async def ready(self, within_seconds: float = 3.0) -> None:
+        """Waits for the database; after that long raises why it is not there."""
+        await self._life.ready(within_seconds)
+
+    async def close(self) -> None:
+        """Ends this process's part; jobs go on in the worker."""
+        await self._life.close()
+
+    # --- jobs ---
+
+    async def start_indexing(
+        self,
+        repo_path: str,
+        *,
+        name: str | None = None,
+        project_id: str | None = None,
+        force_reindex: bool = False,
+        allow_large_root: bool = False,
+        retry_failed: bool = False,
+    ) -> StartedJob:
+        """A new job, or the repository's active one."""
+        root = await asyncio.to_thread(inputs.repository_root, repo_path, allow_large_root=allow_large_root)
+        project = await asyncio.to_thread(inputs.resolve_project, project_id, root, self._settings.project_id)
+        repo_name = inputs.checked_name(name) if name is not None else (root.name or str(root))
+        await asyncio.to_thread(self._refuse_a_full_disk)
+        async with self._database.transaction() as connection:
+            await projects.ensure_project(connection, project)
+            retry_paths = await _paths_to_retry(connection, project, str(root)) if retry_failed else None
+        metadata = {} if retry_paths is None else {"retry_paths": retry_paths}
+        job, is_new = await store.start(
+            self._database, project_id=project, repo_path=str(root), repo_name=repo_name,
+            force_reindex=force_reindex, metadata=metadata,
+        )  # fmt: skip
+        await self._life.ensure_worker()
+        return reports.started(job, is_new=is_new, estimated_seconds=await self._estimate(root))
+
+    def _refuse_a_full_disk(self) -> None:
+        if not self._settings.is_embedded:
+            return
+        free_bytes = shutil.disk_usage(self._settings.data_dir).free
+        if free_bytes < self._settings.min_free_disk_bytes:
+            raise StorageFullError(
+                f"Only {free_bytes / 1e6:,.0f} MB are free on the disk of {self._settings.data_dir}; a start needs "
+                f"{self._settings.min_free_disk_bytes / 1e6:,.0f} MB (CODEBASE_MCP_MIN_FREE_DISK_BYTES). Free some."
+            )
+
+    async def _estimate(self, root: Path) -> float | None:
+        size_bytes = await asyncio.to_thread(size_at_a_glance, root, max_file_bytes=self._settings.max_file_bytes)
+        if size_bytes is None:
+            return None
+        async with self._database.transaction() as connection:
+            return estimated_seconds(size_bytes, await store.recent_rates(connection))
+
+    async def job_status(
+        self, job_id: UUID, *, project_id: str | None = None, include_events: bool = False
+    ) -> JobReport:
+        """How a job stands. Looks after its worker as well, so that asking is enough to get an orphan going."""
+        async with self._database.transaction() as connection:
+            job = await _known_job(connection, job_id, project_id)
+            report = reports.report(
+                job,
+                await _clock(connection),
+                await store.files_left_out(connection, job_id, reports.FILES_SHOWN),
+                await store.reasons_left_out(connection, job_id),
+                await store.events(connection, job_id) if include_events else None,
+            )
+        if not job.status.is_terminal:
+            await self._life.ensure_worker()
+        return report
+
+    async def wait_for_job(
+        self,
+        job_id: UUID,
+        *,
+        seconds: float,
+        on_progress: Callable[[JobReport], Awaitable[None]] | None = None,
+    ) -> JobReport:
+        """The job when it ended or when the time is up; `on_progress` gets every change in between."""
+        deadline = time.monotonic() + seconds
+        last = None
+        while True:
+            report = await self.job_status(job_id)
+            shown = (report.status, report.phase, report.progress_percentage, report.progress_message)
+            if on_progress is not None and shown != last:
+                await on_progress(report)
+                last = shown
+            if report.status.is_terminal or time.monotonic() + POLL_SECONDS > deadline:
+                return report
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def list_jobs(
+        self,
+        *,
+        status: JobStatus | None = None,
+        repo_path: str | None = None,
+        project_id: str | None = None,
+        created_after: datetime | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> JobList:
+        """A page of jobs, newest first; of all projects unless one is named."""
+        inputs.checked_page(limit, offset)
+        if created_after is not None and created_after.tzinfo is None:
+            raise InvalidInputError(
+                f"created_after {created_after.isoformat()} needs a time zone, for example a final Z."
+            )
+        which = JobFilter(status, repo_path, project_id, created_after)
+        async with self._database.transaction() as connection:
+            if project_id is not None:
+                await _known_schema(connection, inputs.checked_project_id(project_id))
+            jobs, total = await store.list_jobs(connection, which, limit=limit, offset=offset)
+            now = await _clock(connection)
+        return JobList(jobs=[reports.summary(job, now) for job in jobs], total_count=total, limit=limit, offset=offset)
+
+    async def cancel_job(self, job_id: UUID, *, confirmed: bool = False, project_id: str | None = None) -> CancelledJob:
+        """Ends a job at once; cancelling it again is no error."""
+        inputs.refuse_unconfirmed(confirmed, "Cancelling a job")
+        async with self._database.transaction() as connection:
+            await _known_job(connection, job_id, project_id)
+        if job := await store.cancel(self._database, job_id):
+            kept = "What it had indexed stays searchable; the next start goes on from there."
+            return reports.cancelled(job, f"The job was cancelled. {kept}")
+        async with self._database.transaction() as connection:
+            job = await _known_job(connection, job_id, project_id)
+        if job.status is JobStatus.CANCELLED:
+            return reports.cancelled(job, "The job had been cancelled before.")
+        raise InvalidStatusError(f"Job {job_id} is {job.status} already and cannot be cancelled. Nothing was changed.")
+
+    # --- search and repositories ---
+
+    async def search(
+        self,
+        query: str,
+        *,
+        project_id: str | None = None,
+        repository: str | None = None,
+        language: str | None = None,
+        path_glob: str | None = None,
+        limit: int = 10,
+        include_tests: bool | None = None,
+        max_tokens: int | None = None,
+    ) -> SearchAnswer:
+        """The best chunks of the best files of a project."""
+        project, _ = await self._existing_project(project_id)
+        request = SearchRequest(
+            query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
+            limit=limit, include_tests=include_tests,
+            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
+        )  # fmt: skip
+        return await self._search.search(request)
+
+    async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
+        """What is indexed in a project, how fresh and how complete."""
+        project, schema = await self._existing_project(project_id)
+        return await repositories.listed(self._database, project, schema)
+
+    async def remove_repository(
+        self, repository: str, *, confirmed: bool = False, project_id: str | None = None
+    ) -> RemovedRepository:
+        """Deletes a repository's index (never its files) and gives the space back."""
+        inputs.refuse_unconfirmed(confirmed, "Removing a repository's index")
+        project, schema = await self._existing_project(project_id)
+        return await repositories.removed(self._database, project, schema, repository)
+
+    async def _existing_project(self, project_id: str | None) -> tuple[str, str]:
+        """(project id, schema) of a project that exists; reading an unknown one is an error."""
+        fallback = self._settings.project_id
+        project = await asyncio.to_thread(inputs.resolve_project, project_id, Path.cwd(), fallback)
+        async with self._database.transaction() as connection:
+            return project, await _known_schema(connection, project)
+
+    # --- looking after the installation ---
+
+    async def doctor(self) -> list[Check]:
+        """Checks of everything that can go wrong, each with its fix; never raises for what it finds."""
+        return await diagnosis.examine(self._settings, self._life)
+
+    async def stop_everything(self) -> list[str]:
+        """Stops the host's worker and then the embedded database; says what was stopped."""
+        await self._life.close()
+        return await asyncio.to_thread(diagnosis.stop_everything, self._settings)
+
+
+async def _clock(connection: AsyncConnection) -> datetime:
+    now: datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def _known_schema(connection: AsyncConnection, project_id: str) -> str:
+    schema = await projects.project_schema(connection, project_id)
+    if schema is None:
+        raise ProjectNotFoundError(
+            f"There is no project {project_id!r}. Index a repository into it first with start_indexing_background."
+        )
+    return schema
+
+
+async def _known_job(connection: AsyncConnection, job_id: UUID, project_id: str | None) -> Job:
+    if project_id is not None:
+        await _known_schema(connection, inputs.checked_project_id(project_id))
+    job = await store.job(connection, job_id)
+    if job is None or (project_id is not None and job.project_id != project_id):
+        where = "" if project_id is None else f" in project {project_id!r}"
+        raise JobNotFoundError(
+            f"There is no job {job_id}{where}. list_background_jobs shows those that exist; ended ones go after 7 days."
+        )
+    return job
+
+
+async def _paths_to_retry(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:
+    paths = await store.failed_paths(connection, project_id, repo_path)
+    if not paths:
+        raise InvalidInputError(
+            f"retry_failed: no file failed in the last completed job of {repo_path}. Start without retry_failed."
+        )
+    return paths

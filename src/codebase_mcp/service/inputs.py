@@ -1,0 +1,107 @@
+"""Checks what callers give: each refusal says what is wrong, with the value, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from codebase_mcp.errors import InvalidInputError
+
+CONFIG_FILE = Path(".codebase-mcp") / "config.json"
+_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
+    """The real path of a directory that can be indexed."""
+    if not repo_path.strip():
+        raise InvalidInputError("repo_path is empty. Give the absolute path of a repository.")
+    if "\0" in repo_path:
+        raise InvalidInputError("repo_path contains a NUL character. Give the absolute path of a repository.")
+    given = Path(repo_path)
+    if not given.is_absolute():
+        raise InvalidInputError(f"repo_path must be absolute, got {repo_path!r}. Give the full path of the repository.")
+    root = _existing_directory(given)
+    if not allow_large_root and _is_large_root(root):
+        raise InvalidInputError(
+            f"repo_path {root} is a whole disk or home directory, not a repository. "
+            "Give a folder below it, or pass allow_large_root=true if you mean it."
+        )
+    return root
+
+
+def _existing_directory(given: Path) -> Path:
+    try:
+        root = given.resolve(strict=True)
+        if not root.is_dir():
+            raise InvalidInputError(f"repo_path {given} is a file, not a directory. Give the folder that contains it.")
+        with os.scandir(root) as entries:
+            is_empty = next(entries, None) is None
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"repo_path {given} does not exist. Check the spelling of the path.") from error
+    except NotADirectoryError as error:
+        raise InvalidInputError(f"repo_path {given} leads through a file. Check the path.") from error
+    except PermissionError as error:
+        message = f"repo_path {given} cannot be read (permission denied). Give this user read access to it."
+        raise InvalidInputError(message) from error
+    except (OSError, RuntimeError) as error:
+        raise InvalidInputError(f"repo_path {given} cannot be opened ({error}). Check the path.") from error
+    if is_empty:
+        raise InvalidInputError(f"repo_path {root} is empty: there is nothing to index.")
+    return root
+
+
+def _is_large_root(root: Path) -> bool:
+    """The home directory, or anything above it; on a system without a home, only the root of the disk."""
+    try:
+        home = Path.home().resolve()
+    except RuntimeError:
+        return root == Path(root.anchor)
+    return root == Path(root.anchor) or root == home or root in home.parents
+
+
+def checked_project_id(project_id: str, source: str = "project_id") -> str:
+    if _PROJECT_ID.fullmatch(project_id):
+        return project_id
+    shown = project_id if len(project_id) <= 80 else f"{project_id[:80]}…"
+    raise InvalidInputError(f"{source} {shown!r} is not valid: use 1 to 255 letters, digits, hyphens and underscores.")
+
+
+def checked_name(name: str) -> str:
+    if not name.strip() or len(name) > 255 or "\0" in name:
+        raise InvalidInputError(f"name {name[:80]!r} is not valid: use 1 to 255 characters, or leave it out.")
+    return name.strip()
+
+
+def resolve_project(explicit: str | None, near: Path, fallback: str) -> str:
+    """The project of a request: given, else configured in or above `near`, else the setting."""
+    if explicit is not None:
+        return checked_project_id(explicit)
+    for folder in (near, *near.parents):
+        if (folder / CONFIG_FILE).is_file():
+            return _configured_project(folder / CONFIG_FILE)
+    return checked_project_id(fallback, "CODEBASE_MCP_PROJECT_ID")
+
+
+def _configured_project(config: Path) -> str:
+    try:
+        values = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{config} is not readable JSON ({error}). Correct or remove it.") from error
+    project_id = values.get("project_id") if isinstance(values, dict) else None
+    if not isinstance(project_id, str):
+        raise InvalidInputError(f'{config} has no text under "project_id". Write {{"project_id": "my-project"}}.')
+    return checked_project_id(project_id, f"project_id in {config}")
+
+
+def checked_page(limit: int, offset: int) -> None:
+    if not 1 <= limit <= 100:
+        raise InvalidInputError(f"limit must be between 1 and 100, got {limit}.")
+    if offset < 0:
+        raise InvalidInputError(f"offset must not be negative, got {offset}.")
+
+
+def refuse_unconfirmed(confirmed: bool, what: str) -> None:
+    if not confirmed:
+        raise InvalidInputError(f"{what} needs confirmed=true. Nothing was changed.")

@@ -1,0 +1,122 @@
+"""The service's database and background work: opened without making anybody wait, kept alive, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.spawn import Spawner
+from codebase_mcp.jobs.worker import run_inline
+from codebase_mcp.logs import get_logger
+from codebase_mcp.storage.opening import OpenedDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from codebase_mcp.settings import Settings
+    from codebase_mcp.storage.database import Database
+
+log = get_logger(__name__)
+
+REOPEN_SECONDS = 1.0
+
+
+class Life:
+    """Prepares the database in the background, watches for jobs without a worker, ends both."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened = OpenedDatabase(settings, f"codebase-mcp {os.getpid()}", control_seconds=3.0)
+        self._spawner = Spawner(settings)
+        self._is_ready = asyncio.Event()
+        self._trouble: CodebaseMcpError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+
+    @property
+    def database(self) -> Database:
+        return self._opened.database
+
+    def launch(self) -> None:
+        self._go(self._prepare())
+
+    async def ready(self, within_seconds: float) -> None:
+        """Waits for the database; raises why it is not there."""
+        if not self._tasks:
+            self.launch()
+        try:
+            async with asyncio.timeout(within_seconds):
+                await self._is_ready.wait()
+        except TimeoutError:
+            raise self._trouble or DatabaseStartingError() from None
+
+    async def ensure_worker(self) -> None:
+        """Starts a worker when active jobs have none."""
+        work = await store.waiting_work(self.database)
+        await asyncio.to_thread(self._spawner.ensure_worker, work)
+
+    async def close(self) -> None:
+        self._stop.set()
+        inline = {task for task in self._tasks if task.get_name() == "inline worker"}
+        if inline:
+            await asyncio.wait(inline, timeout=3)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        await self._opened.close()
+
+    def _go(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+
+    async def _prepare(self) -> None:
+        while not await self._open():
+            await self._pause(REOPEN_SECONDS)
+        self._is_ready.set()
+        self._go(self._watch())
+        if self._settings.worker == "inline":
+            self._go(run_inline(self._opened, self._settings, self._stop), "inline worker")
+
+    async def _open(self) -> bool:
+        started = time.monotonic()
+        try:
+            await self._opened.open()
+        except CodebaseMcpError as error:
+            self._trouble = error
+            log.warning("database not ready", error=str(error))
+            return False
+        except Exception as error:
+            self._trouble = CodebaseMcpError(f"The database could not be prepared ({type(error).__name__}: {error}).")
+            log.exception("database not ready")
+            return False
+        log.info("database ready", seconds=round(time.monotonic() - started, 3))
+        return True
+
+    async def _watch(self) -> None:
+        """Every server does this, so that the death of a worker is noticed as long as anything lives."""
+        while not self._stop.is_set():
+            try:
+                await self.ensure_worker()
+            except CodebaseMcpError as error:
+                log.warning("watching failed", error=str(error))
+                await self._revive()
+            except Exception:
+                log.exception("watching failed")
+            await self._pause(self._settings.watch_seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _revive(self) -> None:
+        try:
+            await self._opened.revive()
+        except CodebaseMcpError as error:
+            log.warning("database not revived", error=str(error))
