@@ -111,7 +111,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """Everything the index keeps of one file. `headers[i]` is the text embedded for `chunks[i]`."""
+    """Everything the index keeps of one file. `headers[i]` is the text embedded for `chunks[i]`.
+
+    With `parser_gave_up` the file was cut as plain text, without definitions.
+    """
 
     relative_path: str
     size_bytes: int
@@ -122,6 +125,7 @@ class ParsedFile:
     chunks: tuple[Chunk, ...]
     headers: tuple[str, ...]
     definitions: tuple[Definition, ...]
+    parser_gave_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

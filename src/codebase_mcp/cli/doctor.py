@@ -30,7 +30,7 @@ def doctor(*, json: JsonOption = False) -> int:
                 _say_check(check)
         return 0 if all(check.is_ok for check in checks) else 1
 
-    return run_with_service(work, needs_database=False)
+    return run_with_service(work, database="launched")
 
 
 def _say_check(check: Check) -> None:

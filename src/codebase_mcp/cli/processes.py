@@ -79,4 +79,4 @@ def stop() -> int:
             screen.say(sentence)
         return 0
 
-    return run_with_service(work, needs_database=False)
+    return run_with_service(work, database="untouched")

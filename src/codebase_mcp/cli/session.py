@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from codebase_mcp.cli import screen
 from codebase_mcp.errors import DatabaseStartingError, InvalidInputError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from codebase_mcp.logs import Role
     from codebase_mcp.service import Service
     from codebase_mcp.settings import Settings
+
+DatabaseNeed = Literal["ready", "launched", "untouched"]
 
 PATIENCE_SECONDS = 1.5
 """After this long, the user is told what we are waiting for."""
@@ -57,12 +59,15 @@ def prepare(role: Role) -> Settings:
     return settings
 
 
-def run_with_service(work: Callable[[Service], Coroutine[Any, Any, int]], *, needs_database: bool = True) -> int:
-    """Open a service, do the work with it, close it; answers the work's exit code."""
+def run_with_service(work: Callable[[Service], Coroutine[Any, Any, int]], database: DatabaseNeed = "ready") -> int:
+    """Open a service, do the work with it, close it; answers the work's exit code.
+
+    `database` says how far it must be before the work: ready, launched (the work looks at it itself) or untouched.
+    """
     settings = prepare("cli")
 
     async def session() -> int:
-        async with _opened(service_factory.get()(settings), needs_database=needs_database) as service:
+        async with _opened(service_factory.get()(settings), database) as service:
             return await work(service)
 
     return asyncio.run(session())
@@ -81,10 +86,11 @@ def parse_job_id(text: str) -> UUID:
 
 
 @asynccontextmanager
-async def _opened(service: Service, *, needs_database: bool) -> AsyncIterator[Service]:
-    await service.launch()
+async def _opened(service: Service, database: DatabaseNeed) -> AsyncIterator[Service]:
     try:
-        if needs_database:
+        if database != "untouched":
+            await service.launch()
+        if database == "ready":
             await _wait_until_ready(service.ready)
         yield service
     finally:

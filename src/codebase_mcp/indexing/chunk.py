@@ -103,7 +103,7 @@ def _split(tree: SyntaxTree, lines: _Lines, definitions: Sequence[Definition]) -
             yield piece
             continue
         group += 1
-        parts = _siblings(tree, piece, group)
+        parts = _siblings(tree, piece, group, lines)
         if not parts:
             yield from _paragraphs(piece.first, piece.end, group, lines)
             continue
@@ -112,7 +112,7 @@ def _split(tree: SyntaxTree, lines: _Lines, definitions: Sequence[Definition]) -
         waiting.extend(reversed(parts))
 
 
-def _siblings(tree: SyntaxTree, piece: _Piece, group: int) -> list[_Piece]:
+def _siblings(tree: SyntaxTree, piece: _Piece, group: int, lines: _Lines) -> list[_Piece]:
     """Cut a piece before each child that starts on a line of its own and does not belong to the child before it."""
     starts: list[int] = []
     members: list[list[Node]] = []
@@ -120,12 +120,16 @@ def _siblings(tree: SyntaxTree, piece: _Piece, group: int) -> list[_Piece]:
     for child in (child for node in piece.nodes for child in tree.children(node)):
         first_row, last_row = child.start_point[0], last_row_of(child)
         opens_line = reach < first_row < piece.end
-        if not starts or (opens_line and not (leads and first_row == reach + 1)):
+        leads_on = belongs_to_next(child)
+        is_led = leads and first_row == reach + 1
+        if is_led and not leads_on:
+            is_led = lines.weight(starts[-1], first_row) <= _LONGEST_HEAD
+        if not starts or (opens_line and not is_led):
             starts.append(first_row if starts else piece.first)
             members.append([])
         if last_row > first_row:
             members[-1].append(child)
-        leads = (opens_line or leads) and belongs_to_next(child)
+        leads = (opens_line or leads) and leads_on
         reach = max(reach, last_row)
     spans = pairwise((*starts, piece.end))
     return [_Piece(first, end, group, tuple(nodes)) for (first, end), nodes in zip(spans, members, strict=True)]
@@ -136,18 +140,20 @@ def _with_heads(parts: list[_Piece], lines: _Lines, last_row_by_start: dict[int,
     kept: list[_Piece] = []
     for part in parts:
         head = kept[-1] if kept else None
-        if head and lines.weight(head.first, part.end) > BUDGET and _is_head(head, lines, last_row_by_start):
+        if head and lines.weight(head.first, part.end) > BUDGET and _is_head(head, part, lines, last_row_by_start):
             kept[-1] = replace(part, first=head.first)
         else:
             kept.append(part)
     return kept
 
 
-def _is_head(part: _Piece, lines: _Lines, last_row_by_start: dict[int, int]) -> bool:
-    if lines.weight(part.first, part.end) > _LONGEST_HEAD:
+def _is_head(head: _Piece, part: _Piece, lines: _Lines, last_row_by_start: dict[int, int]) -> bool:
+    """True for the few lines before a body: of a definition, or of any block that is split anyway."""
+    if lines.weight(head.first, head.end) > _LONGEST_HEAD:
         return False
-    last_rows = (last_row_by_start.get(row, part.end) for row in range(part.first, part.end))
-    return all(last_row >= part.end for last_row in last_rows)
+    last_rows = [last_row_by_start[row] for row in range(head.first, head.end) if row in last_row_by_start]
+    is_split_anyway = lines.weight(part.first, part.end) > BUDGET
+    return all(last_row >= head.end for last_row in last_rows) and (bool(last_rows) or is_split_anyway)
 
 
 def _split_prose(lines: _Lines, sections: Sequence[Definition]) -> Iterator[_Piece]:
@@ -160,14 +166,25 @@ def _split_prose(lines: _Lines, sections: Sequence[Definition]) -> Iterator[_Pie
 
 
 def _paragraphs(first: int, end: int, group: int, lines: _Lines) -> Iterator[_Piece]:
-    """Cut rows behind blank ones, and wherever the budget is reached."""
-    start = first
-    for row in range(first, end):
-        follows_blank = row > start and lines.rows[row - 1].isspace() and not lines.rows[row].isspace()
-        if follows_blank or (row > start and lines.weight(start, row + 1) > BUDGET):
+    """Cut rows behind blank ones, and where the budget is reached."""
+    start = row = first
+    while row < end:
+        if row > start and lines.rows[row - 1].isspace() and not lines.rows[row].isspace():
             yield _Piece(start, row, group)
             start = row
+        elif row > start and lines.weight(start, row + 1) > BUDGET:
+            cut = _shallowest_row(start, row, lines)
+            yield _Piece(start, cut, group)
+            start = cut
+            continue
+        row += 1
     yield _Piece(start, end, group)
+
+
+def _shallowest_row(start: int, last: int, lines: _Lines) -> int:
+    """The least indented row of the second half, the last of several: there a new item is most likely to begin."""
+    candidates = range(last, (start + last) // 2, -1)
+    return min(candidates, key=lambda row: len(lines.rows[row]) - len(lines.rows[row].lstrip()))
 
 
 def _joined(pieces: Iterable[_Piece], lines: _Lines) -> list[_Piece]:

@@ -5,6 +5,7 @@ A query captures, in tree-sitter's own query language,
 - `@class`, `@function`, …: the extent of a definition of that kind (see KINDS), with `@name` on its name;
 - `@function.declaration`: the same for what only announces it: a prototype, an ambient or abstract signature;
 - `@scope`: what names the members inside it but is no definition itself (a Rust `impl`);
+- `@import`: what only gives a local name to something from elsewhere, and is therefore no definition;
 - `@body`: where the extent ends, in grammars that keep a signature and its body apart;
 - `@owner`: the type to which a method belongs that is written outside of it (a Go receiver).
 

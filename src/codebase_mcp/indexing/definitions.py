@@ -18,7 +18,7 @@ MAX_NAME_LENGTH = 200
 MAX_DEPTH = 1_000
 HEADER_NAMES = 12
 
-_EXTENTS = KINDS | {"scope"}
+_EXTENTS = KINDS | {"scope", "import"}
 _METHOD_OWNERS = TYPE_KINDS | {"extension", "scope"}
 _CALLABLES = frozenset({"function", "method", "constructor", "macro"})
 _VALUES = frozenset({"variable", "constant"})
@@ -126,14 +126,22 @@ def _name_and_owner(tree: SyntaxTree, captures: dict[str, list[Node]]) -> tuple[
     owner = tree.text_of(captures["owner"][0])[:MAX_NAME_LENGTH] if "owner" in captures else None
     if tree.grammar in _UNDIVIDED:
         return text[:MAX_NAME_LENGTH], owner
-    plain = _TEMPLATE_ARGUMENTS.sub("", text) if "::" in text else text
-    qualified = _QUALIFIED.fullmatch(plain)
+    text = _without_arguments(text)
+    qualified = _QUALIFIED.fullmatch(text)
     if not qualified:
         return text[:MAX_NAME_LENGTH], owner
     qualifier = qualified[1].removesuffix(".prototype")
     if owner is None and qualifier not in _NO_OWNERS:
         owner = qualifier[:MAX_NAME_LENGTH]
     return qualified[2][:MAX_NAME_LENGTH], owner
+
+
+def _without_arguments(name: str) -> str:
+    """`Box<T>::size` is called `Box::size`, and `operator int() const` is `operator int`."""
+    plain, operator, symbol = name.partition("operator")
+    while "<" in plain and (shorter := _TEMPLATE_ARGUMENTS.sub("", plain)) != plain:
+        plain = shorter
+    return plain + operator + (symbol.partition("(")[0] if symbol.startswith(" ") else symbol)
 
 
 def _innermost_declarator(node: Node) -> Node:
@@ -158,7 +166,8 @@ def _without_repetitions(found: Iterable[_Found]) -> list[_Found]:
         on_line.add((item.name, item.start_line))
         if is_value:
             values.add(item.name)
-        kept.append(item)
+        if item.kind != "import":
+            kept.append(item)
     return sorted(kept, key=lambda item: (item.start_byte, -item.end_byte))
 
 

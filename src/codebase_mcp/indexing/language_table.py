@@ -2,8 +2,8 @@
 
 Columns: name | category | grammar (`-` none, `=` named like the language) | extensions | whole file names |
 interpreters of a `#!` line | other names people filter by. Where two rows claim an extension the first one has it,
-unless `languages` settles it by a look into the file. Agda, COBOL and Typst do without their grammars, which crash or
-never return on malformed input; markup languages of prose are read by `prose`.
+unless `languages` settles it by a look into the file. Agda, COBOL, Typst and YAML do without their grammars, which
+crash or never return on deeply nested input; the markup languages of prose are read by `prose`.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ text           | prose  | -          | txt text nfo |  |  | plain plaintext txt
 json           | config | =          | json jsonc json5 jsonl ndjson geojson webmanifest avsc code-workspace har \
     ipynb jsonld | .babelrc .eslintrc .prettierrc .jshintrc .swcrc composer.lock Pipfile.lock flake.lock \
     .watchmanconfig |  | jsonc json5 jupyter
-yaml           | config | =          | yaml yml sublime-syntax syntax | .clang-format .clang-tidy .clangd \
+yaml           | config | -          | yaml yml sublime-syntax syntax | .clang-format .clang-tidy .clangd \
     CITATION.cff .yamllint |  | yml
 toml           | config | =          | toml | Cargo.lock poetry.lock uv.lock pdm.lock Pipfile Gopkg.lock |  |
 ini            | config | =          | ini cfg desktop service timer socket mount gitconfig | .gitconfig \

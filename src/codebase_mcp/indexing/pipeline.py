@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from codebase_mcp.indexing.embed import EmbedderIdentity
     from codebase_mcp.indexing.read import SourceText
 
-HEAD_CHARACTERS = 2_000
+HEAD_CHARACTERS = 4_000
 """How much of a file is looked at for its language and role."""
 
 
@@ -84,7 +84,13 @@ def _parse(relative_path: str, source: SourceText) -> ParsedFile:
         chunks=parsed.chunks,
         headers=tuple(header(relative_path, header_names(parsed.definitions, chunk)) for chunk in parsed.chunks),
         definitions=parsed.definitions,
+        parser_gave_up=parsed.parser_gave_up,
     )
+
+
+def warm_up() -> None:
+    """Loads the parser and the tables of the tokeniser, so that the first batch does not wait for them."""
+    chunk_file("x = 1\n", detect_language("x.py", ""))
 
 
 def index_fingerprint(identity: EmbedderIdentity) -> str:

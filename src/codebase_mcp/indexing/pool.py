@@ -36,11 +36,20 @@ class ParsingPool:
         self._executor: ProcessPoolExecutor | None = None
         self._isolation = asyncio.Lock()
 
-    async def run(self, function: Callable[[Given], Made], given: Given) -> Made:
-        """Raises `PoolBrokenError` when any process of the pool died or this work took too long."""
+    def start(self, warm_up: Callable[[], object]) -> None:
+        """Starts the processes ahead of the first work, each with a first call that loads what it will need."""
+        executor = self._started()
+        for _ in range(self._processes):
+            executor.submit(warm_up)
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
             self._executor = _new_executor(self._processes)
-        executor = self._executor
+        return self._executor
+
+    async def run(self, function: Callable[[Given], Made], given: Given) -> Made:
+        """Raises `PoolBrokenError` when any process of the pool died or this work took too long."""
+        executor = self._started()
         try:
             return await _result(executor, function, given, self._work_seconds)
         except PoolBrokenError:

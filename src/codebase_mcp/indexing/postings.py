@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BM25_K1 = 1.2
 BM25_B = 0.6
 # A fixed length keeps an impact independent of every other chunk: nothing is recomputed when files come and go.
-AVERAGE_LENGTH = 300.0
+AVERAGE_LENGTH = 220.0
 MAX_IMPACT = 255
 
 

@@ -155,5 +155,6 @@ def header(relative_path: str, definition_names: Sequence[str]) -> str:
     return " ".join(part for source in sources for word in words(source) for part in split_identifier(word))
 
 
-def _name_stems(name: str) -> list[str]:
-    return [term for word in words(name) for term in stems(word)]
+@lru_cache(maxsize=1 << 12)
+def _name_stems(name: str) -> tuple[str, ...]:
+    return tuple(term for word in words(name) for term in stems(word))

@@ -20,6 +20,7 @@ from codebase_mcp.indexing.read import DELETED
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
+from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import index_store
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from codebase_mcp.jobs.store import Claim
     from codebase_mcp.jobs.tools import Tools
     from codebase_mcp.storage.index_store import Target
+
+log = get_logger(__name__)
 
 PENDING_PAGE = 2_000
 MERGE_FAN_IN = 16
@@ -167,6 +170,9 @@ class Batches:
             await store.mark_files(connection, self._claim, ordinals)
             self._tools.on_point("written")
         self._tools.on_point("committed")
+        for file in batch.files:
+            if file.parser_gave_up:
+                log.warning("parser gave up; the file is searched as text", relative_path=file.relative_path)
         self._batches_committed += 1
         if batch.files and self._batches_committed % MERGE_FAN_IN == 0:
             while await self._fenced.merge_segments(fan_in=MERGE_FAN_IN):

@@ -48,8 +48,9 @@ SELECT * FROM failed;
 -- name: claim
 -- Prevents: more than three running jobs (one_job_per_slot decides between racing claims) and starved orphans (an
 -- orphan keeps its slot and comes first). A lease further ahead than two lease times is the mark of a clock set back.
+-- A worker that takes back its own job has outlived an outage of the database, which is no fruitless attempt.
 WITH candidate AS (
-  SELECT id, slot, status AS old_status FROM codebase_mcp.indexing_jobs
+  SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs
   WHERE status = 'pending'
      OR (status = 'blocked' AND retry_at <= clock_timestamp())
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
@@ -63,7 +64,8 @@ WITH candidate AS (
 ), claimed AS (
   UPDATE codebase_mcp.indexing_jobs j
   SET status = 'running', attempt = attempt + 1,
-      fruitless_attempts = fruitless_attempts + CASE WHEN c.old_status = 'running' THEN 1 ELSE 0 END,
+      fruitless_attempts = fruitless_attempts
+        + CASE WHEN c.old_status = 'running' AND c.old_worker_id <> :worker_id THEN 1 ELSE 0 END,
       slot = coalesce(c.slot, (SELECT s FROM free)), worker_id = :worker_id, host = :host,
       lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), retry_at = NULL,
       started_at = coalesce(started_at, clock_timestamp()),

@@ -150,7 +150,7 @@ class JobRunner:
     async def _record_end(self, error: BaseException, name: str, message: str) -> Job | None:
         """The job as it ended, or None when it was cancelled or taken over meanwhile."""
         if isinstance(error, CodebaseMcpError) and error.is_transient:
-            ended = await store.block(self._tools.database, self._claim, error_type=name, message=message)
+            ended = await self._block(name, message)
             if ended is not None:
                 self._log.warning("job blocked", reason=message)
             return ended
@@ -159,6 +159,16 @@ class JobRunner:
         if ended is not None:
             self._log.error("job failed", reason=message, traceback=text)
         return ended
+
+    async def _block(self, error_type: str, message: str) -> Job | None:
+        """Tries until the database is back, so that the reason is on record then."""
+        while True:
+            try:
+                return await store.block(self._tools.database, self._claim, error_type=error_type, message=message)
+            except DatabaseError as error:
+                if not error.is_transient:
+                    raise
+                await asyncio.sleep(self._tools.settings.renew_seconds)
 
     async def _release(self) -> None:
         try:

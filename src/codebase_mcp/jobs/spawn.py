@@ -6,7 +6,6 @@ saves processes: correctness rests on the statements in queries.sql, whatever nu
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codebase_mcp.logs import get_logger
+from codebase_mcp.storage.file_lock import FileLock, is_held
 
 if TYPE_CHECKING:
     from codebase_mcp.jobs.store import WaitingWork
@@ -25,6 +25,8 @@ log = get_logger(__name__)
 
 LAPSE_SECONDS = 3.0
 """A lease that lapsed this long ago proves that the holder of the host lock no longer works."""
+LOOK_SECONDS = 0.2
+"""To look whether the lock is held means to hold it for an instant."""
 RESPAWN_SECONDS = 5.0
 """A worker takes about a second until it holds the lock; before that, another one is not started."""
 
@@ -34,26 +36,27 @@ class HostLock:
 
     def __init__(self, settings: Settings) -> None:
         self._path = lock_path(settings)
-        self._file: int | None = None
+        self._lock: FileLock | None = None
 
     def take(self) -> bool:
-        """False when another worker has it."""
+        """False when another worker has it. Waits out those who only look whether it is held."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            return False
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
-        self._file = file
+        lock = FileLock(self._path)
+        deadline = time.monotonic() + LOOK_SECONDS
+        while not lock.try_acquire("exclusive"):
+            if time.monotonic() > deadline:
+                lock.close()
+                return False
+            time.sleep(0.02)
+        os.ftruncate(lock.fileno, 0)
+        os.pwrite(lock.fileno, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
         return True
 
     def free(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def lock_path(settings: Settings) -> Path:
@@ -65,18 +68,13 @@ def lock_path(settings: Settings) -> Path:
 
 def living_worker(settings: Settings) -> int | None:
     """The process id of the host's automatically started worker; None when there is none."""
-    probe = HostLock(settings)
     path = lock_path(settings)
-    if not path.exists():
+    if not path.exists() or not is_held(path):
         return None
     try:
-        held_by = int(path.read_text() or 0)
-    except (OSError, ValueError):
-        held_by = 0
-    if probe.take():
-        probe.free()
-        return None
-    return held_by
+        return int(path.read_text())
+    except ValueError:
+        return 0  # it has the lock and is about to write its number
 
 
 class Spawner:

@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobStatus
 from codebase_mcp.errors import CodebaseMcpError, SchemaMismatchError
 from codebase_mcp.indexing.embed import open_embedder
+from codebase_mcp.indexing.pipeline import warm_up
 from codebase_mcp.indexing.pool import ParsingPool
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.runner import JobRunner
@@ -213,6 +214,7 @@ async def _open_patiently(opened: OpenedDatabase, stop: asyncio.Event) -> bool:
 async def _work(opened: OpenedDatabase, settings: Settings, stop: asyncio.Event, host_lock: HostLock | None) -> None:
     pool = ParsingPool(settings.pool_processes)
     try:
+        pool.start(warm_up)
         tools = Tools(opened.database, open_embedder(settings), pool, settings)
         await Worker(opened, tools, host_lock).run(stop)
     finally:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from codebase_mcp.search.catalogue import Corpus
-from codebase_mcp.storage import search_store
+from codebase_mcp.storage import search_store, vector_index
+from codebase_mcp.storage.vector_index import VectorIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +23,11 @@ EXACT_CHUNKS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class QueryVector:
-    """A query's vector in text form, with the model's number in the database and whether that has an index."""
+    """A query's vector in text form, with the model's number in the database."""
 
     literal: str
     model: int
     dimensions: int
-    has_index: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ async def nearest_files(
     ids = None if allowed is None else corpus.file_ids[allowed].tolist()
     searched = corpus.chunk_count if allowed is None else int(np.diff(corpus.offsets)[allowed].sum())
     repository_ids = [repository.id for repository in corpus.repositories]
-    if vector.has_index and searched > EXACT_CHUNKS:
+    index = VectorIndex(schema, vector.model, vector.dimensions)
+    if searched > EXACT_CHUNKS and await vector_index.is_ready(connection, index):
         found = await search_store.nearest_files_by_index(
             connection, schema, vector.model, vector.literal,
             dimensions=vector.dimensions, repository_ids=repository_ids, file_ids=ids,
@@ -67,8 +68,7 @@ async def nearest_files(
 
 
 def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
-    # A zero vector has no angle to anything: its cosine is not a number.
-    ids = list(dict.fromkeys(file_id for file_id, cosine in found if cosine is not None and not np.isnan(cosine)))
+    ids = list(dict.fromkeys(file_id for file_id, cosine in found if not np.isnan(cosine)))
     positions = corpus.file_positions(ids).tolist()
     pairs = list(zip(ids, positions, strict=True))
     return Nearest(
@@ -96,18 +96,16 @@ async def header_cosines(
     ids = corpus.file_ids[list(files)].tolist()
     rows = await search_store.header_cosines(connection, schema, vector.model, vector.literal, ids)
     present = {row.file_id for row in rows}
-    near = [(row.chunk_id, row.cosine) for row in rows if row.chunk_id is not None and _is_number(row.cosine)]
-    positions = corpus.chunk_positions(np.array([chunk_id for chunk_id, _ in near], dtype=np.int64)).tolist()
-    chunks = {
-        position: float(cosine or 0.0) for position, (_, cosine) in zip(positions, near, strict=True) if position >= 0
-    }
+    with_vectors = [row for row in rows if row.chunk_ids != [None]]
+    ids_of_chunks = np.array([chunk_id for row in with_vectors for chunk_id in row.chunk_ids], dtype=np.int64)
+    cosines = np.array([cosine for row in with_vectors for cosine in row.cosines], dtype=np.float64)
+    positions = corpus.chunk_positions(ids_of_chunks)
+    # A zero vector has no angle to anything: its cosine is not a number.
+    usable = (positions >= 0) & ~np.isnan(cosines)
+    chunks = dict(zip(positions[usable].tolist(), cosines[usable].tolist(), strict=True))
     best: dict[int, float] = {}
     for position, cosine in chunks.items():
         file = int(corpus.file_of_chunk[position])
         best[file] = max(cosine, best.get(file, cosine))
     vanished = [file for file, file_id in zip(files, ids, strict=True) if file_id not in present]
     return HeaderCosines(chunks, best, vanished)
-
-
-def _is_number(cosine: float | None) -> bool:
-    return cosine is not None and not np.isnan(cosine)

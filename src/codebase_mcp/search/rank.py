@@ -74,7 +74,8 @@ def features_of(
     """One array for each signal, in the order of `files`."""
     corpus, query, lexical = evidence.corpus, evidence.query, evidence.lexical
     places = np.array(files, dtype=np.int64)
-    matches = {token: match_token(token, query) for file in files for token in parent_terms(corpus.paths[file])}
+    parents = [parent_terms(corpus.paths[file]) for file in files]
+    matches = {token: match_token(token, query) for token in {token for tokens in parents for token in tokens}}
     main = main_definitions(evidence.named)
     single = single_word_values(query, evidence.named)
     return {
@@ -82,7 +83,7 @@ def features_of(
         "coverage": _relative(lexical.coverage, places),
         "header": _looked_up(cosines, files),
         "stem": evidence.stem_share[places],
-        "parent": np.array([_mean(matches, parent_terms(corpus.paths[file])) for file in files]),
+        "parent": np.array([_mean(matches, tokens) for tokens in parents]),
         "stem_length": np.array([len(file_stem_terms(corpus.paths[file])) for file in files], dtype=np.float64),
         "definitions": np.log1p(corpus.definition_counts[places]),
         "references": np.log1p(corpus.reference_counts[places]),

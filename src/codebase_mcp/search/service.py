@@ -18,17 +18,16 @@ from codebase_mcp.search.dense import HeaderCosines, QueryVector
 from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
-from codebase_mcp.storage import projects, search_store, tables, vector_index
+from codebase_mcp.storage import projects, search_store, tables
 from codebase_mcp.storage.database import Database, halfvec_literal
 from codebase_mcp.storage.projects import Repository
 from codebase_mcp.storage.search_store import ActiveJob, ChunkRow
-from codebase_mcp.storage.vector_index import VectorIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from codebase_mcp.indexing.embed import Embedder
+    from codebase_mcp.indexing.embed import Embedder, EmbedderIdentity
 
 NEWER_CHUNKS_LOOKED_AT = 200
 
@@ -40,6 +39,7 @@ class Coverage:
     repositories: list[Repository]
     jobs: dict[str, ActiveJob]
     first_jobs: list[ActiveJob]
+    model_id: int | None
     is_whole_project: bool
 
 
@@ -92,9 +92,9 @@ class SearchService:
         schema = tables.schema_name(request.project_id)
         async with self._database.transaction("search", schema) as connection:
             await search_store.read_only_snapshot(connection)
-            coverage = await _coverage(connection, schema, request)
+            coverage = await _coverage(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
-            query_vector = await self._query_vector(connection, schema, vector)
+            query_vector = _query_vector(vector, coverage.model_id)
             found = await _Looking(connection, schema, coverage, corpus, request, query_vector).find()
         if found is None:
             return None
@@ -107,19 +107,6 @@ class SearchService:
         changing = {item.id for item in coverage.repositories if may_be_old and item.path in coverage.jobs}
         return await self._catalogue.corpus(connection, schema, coverage.repositories, changing=changing)
 
-    async def _query_vector(
-        self, connection: AsyncConnection, schema: str, vector: NDArray[np.float32] | None
-    ) -> QueryVector | None:
-        identity = self._embedder.identity
-        if vector is None:
-            return None
-        model = await search_store.model_id(connection, identity.provider, identity.model, identity.revision)
-        if model is None:
-            return None
-        index = VectorIndex(schema, model, len(vector))
-        has_index = await vector_index.is_ready(connection, index)
-        return QueryVector(halfvec_literal(vector), model, len(vector), has_index)
-
 
 def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:
     if found.has_vectors or not wanted or not found.files:
@@ -129,18 +116,26 @@ def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:
     ]
 
 
-async def _coverage(connection: AsyncConnection, schema: str, request: SearchRequest) -> Coverage:
-    jobs = {job.repo_path: job for job in await search_store.active_jobs(connection, request.project_id)}
-    has_schema = await projects.schema_exists(connection, schema)
-    known = await projects.list_repositories(connection) if has_schema else []
+def _query_vector(vector: NDArray[np.float32] | None, model_id: int | None) -> QueryVector | None:
+    if vector is None or model_id is None:
+        return None
+    return QueryVector(halfvec_literal(vector), model_id, len(vector))
+
+
+async def _coverage(
+    connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
+) -> Coverage:
+    state = await search_store.project_state(connection, schema, request.project_id, identity)
+    jobs = {job.repo_path: job for job in state.jobs}
+    known = await projects.list_repositories(connection) if state.has_schema else []
     without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
     if request.repository is None:
-        return Coverage(known, jobs, without_index, is_whole_project=True)
+        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True)
     names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
     chosen = scope.find_repositories(request.repository, known, also_known=names)
     wanted = str(request.repository).strip()
     first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
-    return Coverage(chosen, jobs, first_jobs, is_whole_project=len(chosen) == len(known))
+    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=len(chosen) == len(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +212,9 @@ class _Looking:
 
     async def _chunks(self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[ChunkRow] | None:
         corpus = self.corpus
-        defining = sorted({item.file for item in evidence.named}.intersection(files))
-        lines = await search_store.chunk_lines(self.connection, corpus.file_ids[defining].tolist()) if defining else []
+        wanted = set(files)
+        places = [(item.symbol.file_id, item.symbol.start_line) for item in evidence.named if item.file in wanted]
+        lines = await search_store.chunks_with_lines(self.connection, self.schema, places) if places else []
         positions = corpus.chunk_positions(np.array([line.id for line in lines], dtype=np.int64)).tolist()
         by_position = {place: line for place, line in zip(positions, lines, strict=True) if place >= 0}
         best = rank.best_chunks(evidence, cosines, files, by_position)

@@ -30,11 +30,6 @@ class Snippet:
     start_line: int
 
 
-def tokens(characters: int) -> float:
-    """Estimated tokens of so many characters."""
-    return characters / CHARACTERS_PER_TOKEN
-
-
 def fit(chunks: Sequence[ChunkRow], paths: Sequence[str], query: Query, max_tokens: int) -> list[Snippet]:
     """One snippet for each chunk, best first, within `max_tokens`.
 

@@ -116,9 +116,11 @@ def _logs(settings: Settings) -> Check:
 
 def stop_everything(settings: Settings) -> list[str]:
     """Blocking. Ends the host's worker, then the embedded database; returns sentences about what was done."""
+    # The worker may be the last one out, and stops the database itself then.
+    was_running = settings.is_embedded and embedded.is_answering(settings.data_dir)
     said = [_stop_worker(settings)]
     if settings.is_embedded:
-        was_running = embedded.stop(settings.data_dir)
+        embedded.stop(settings.data_dir)
         said.append("The embedded database was stopped." if was_running else "The embedded database was not running.")
     return said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from codebase_mcp.errors import DatabaseStartingError
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.migrate import migrate_control
@@ -25,9 +26,9 @@ class OpenedDatabase:
 
     @property
     def database(self) -> Database:
-        """Raises RuntimeError before the first successful `open`."""
+        """Raises DatabaseStartingError before the first successful `open`."""
         if self._database is None:
-            raise RuntimeError("the database has not been opened")
+            raise DatabaseStartingError
         return self._database
 
     async def open(self) -> Database:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from codebase_mcp.storage.projects import ModelIdentity
+
 INDEX_CANDIDATES = 200
 """Chunks fetched through the vector index: several belong to one file, so more than the files wanted."""
 MAX_SYMBOL_ROWS = 2_000
@@ -42,6 +44,14 @@ class ActiveJob(NamedTuple):
     repo_path: str
     repo_name: str
     progress_percentage: int
+
+
+class ProjectState(NamedTuple):
+    """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran."""
+
+    jobs: list[ActiveJob]
+    has_schema: bool
+    model_id: int | None
 
 
 class SymbolRow(NamedTuple):
@@ -70,12 +80,12 @@ class ChunkRow(NamedTuple):
     content: str
 
 
-class HeaderCosine(NamedTuple):
-    """`chunk_id` and `cosine` are None for a file that has no vector of the model."""
+class FileCosines(NamedTuple):
+    """Cosines of a file's chunks, in parallel lists; [None] for a file that has no vector of the model."""
 
     file_id: int
-    chunk_id: int | None
-    cosine: float | None
+    chunk_ids: list[int | None]
+    cosines: list[float | None]
 
 
 async def read_only_snapshot(connection: AsyncConnection) -> None:
@@ -83,22 +93,25 @@ async def read_only_snapshot(connection: AsyncConnection) -> None:
     await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
-async def active_jobs(connection: AsyncConnection, project_id: str) -> list[ActiveJob]:
-    jobs = tables.indexing_jobs.c
-    statement = sa.select(jobs.repo_path, jobs.repo_name, jobs.progress_percentage).where(
-        jobs.project_id == project_id, jobs.status.in_(["pending", "running", "blocked"])
+async def project_state(
+    connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity
+) -> ProjectState:
+    """What a project has: active jobs, a schema, and the number of an embedding model."""
+    statement = sa.text(
+        "SELECT m.id, to_regclass(:repositories) IS NOT NULL, j.repo_path, j.repo_name, j.progress_percentage"
+        f" FROM (SELECT 1) AS always LEFT JOIN {tables.CONTROL_SCHEMA}.embedding_models m"
+        " ON m.provider = :provider AND m.model = :model AND m.revision = :revision"
+        f" LEFT JOIN {tables.CONTROL_SCHEMA}.indexing_jobs j"
+        " ON j.project_id = :project_id AND j.status IN ('pending', 'running', 'blocked')"
     )
-    return [ActiveJob(*row) for row in await connection.execute(statement)]
-
-
-async def model_id(connection: AsyncConnection, provider: str, model: str, revision: str) -> int | None:
-    """The number of an embedding model; None before anything was embedded with it."""
-    models = tables.embedding_models.c
-    statement = sa.select(models.id).where(
-        models.provider == provider, models.model == model, models.revision == revision
-    )
-    found: int | None = await connection.scalar(statement)
-    return found
+    arguments = {
+        "repositories": f"{schema}.repositories", "provider": identity.provider,
+        "model": identity.model, "revision": identity.revision,
+        "project_id": project_id,
+    }  # fmt: skip
+    rows = (await connection.execute(statement, arguments)).all()
+    jobs = [ActiveJob(*row[2:]) for row in rows if row[2] is not None]
+    return ProjectState(jobs, has_schema=rows[0][1], model_id=rows[0][0])
 
 
 async def file_columns(connection: AsyncConnection, schema: str, repository_id: int) -> FileColumns:
@@ -215,14 +228,15 @@ async def nearest_files_by_index(
 
 async def header_cosines(
     connection: AsyncConnection, schema: str, model: int, vector: str, file_ids: Sequence[int]
-) -> list[HeaderCosine]:
+) -> list[FileCosines]:
     """The cosine of every chunk of these files; a file that no longer exists has no row at all."""
     statement = sa.text(
-        f"SELECT f.id, e.chunk_id, 1 - (e.vector <=> {_QUERY}) FROM {schema}.code_files f"
-        f" LEFT JOIN {schema}.embeddings e ON e.file_id = f.id AND e.model_id = :model WHERE f.id = ANY(:file_ids)"
+        f"SELECT f.id, array_agg(e.chunk_id), array_agg(1 - (e.vector <=> {_QUERY})) FROM {schema}.code_files f"
+        f" LEFT JOIN {schema}.embeddings e ON e.file_id = f.id AND e.model_id = :model"
+        " WHERE f.id = ANY(:file_ids) GROUP BY f.id"
     )
     arguments = {"vector": vector, "model": model, "file_ids": list(file_ids)}
-    return [HeaderCosine(*row) for row in await connection.execute(statement, arguments)]
+    return [FileCosines(*row) for row in await connection.execute(statement, arguments)]
 
 
 async def existing_files(connection: AsyncConnection, file_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
@@ -234,12 +248,17 @@ async def existing_files(connection: AsyncConnection, file_ids: Sequence[int]) -
     return {row[0]: (row[1], row[2]) for row in await connection.execute(statement)}
 
 
-async def chunk_lines(connection: AsyncConnection, file_ids: Sequence[int]) -> list[ChunkLines]:
-    chunks = tables.code_chunks.c
-    statement = sa.select(chunks.id, chunks.start_line, chunks.end_line).where(
-        chunks.file_id == sa.any_(sa.literal(list(file_ids), sa.ARRAY(sa.BigInteger)))
+async def chunks_with_lines(
+    connection: AsyncConnection, schema: str, places: Sequence[tuple[int, int]]
+) -> list[ChunkLines]:
+    """The chunks in which these lines are, each given as (file id, line)."""
+    statement = sa.text(
+        f"SELECT DISTINCT c.id, c.start_line, c.end_line FROM {schema}.code_chunks c"
+        " JOIN unnest(CAST(:file_ids AS bigint[]), CAST(:lines AS integer[])) AS place(file_id, line)"
+        " ON c.file_id = place.file_id AND place.line BETWEEN c.start_line AND c.end_line"
     )
-    return [ChunkLines(*row) for row in await connection.execute(statement)]
+    arguments = {"file_ids": [file_id for file_id, _ in places], "lines": [line for _, line in places]}
+    return [ChunkLines(*row) for row in await connection.execute(statement, arguments)]
 
 
 async def chunks_by_id(connection: AsyncConnection, chunk_ids: Sequence[int]) -> dict[int, ChunkRow]:

@@ -36,11 +36,12 @@ async def build(database: Database, index: VectorIndex, *, least_rows: int) -> b
     Runs on a connection of its own without deadlines, and lets writers go on meanwhile.
     """
     async with database.maintenance() as connection:
-        if not await _is_wanted(connection, index, least_rows):
-            return False
-        # Only one builder at a time; the lock goes with the connection.
+        # Only one builder at a time; the lock goes with the connection. It comes before the look at what is there,
+        # or a builder that looked too early would drop and build again what another has just built.
         key = {"key": f"{index.schema} {index.name}"}
         if not await connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtext(:key))"), key):
+            return False
+        if not await _is_wanted(connection, index, least_rows):
             return False
         # What an interrupted build leaves behind is invalid and in the way.
         await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))

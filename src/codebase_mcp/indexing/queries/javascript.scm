@@ -13,6 +13,11 @@
 (pair key: [(property_identifier) (string)] @name value: [(arrow_function) (function_expression) (generator_function)]) @method
 (_ [(property_identifier) (private_property_identifier)] @name . "=" . value: [(arrow_function) (function_expression)]) @method
 
+(program (_ (variable_declarator name: (identifier) @name value: [
+    (call_expression function: (identifier) @_require)
+    (member_expression object: (call_expression function: (identifier) @_require))
+    (call_expression function: (call_expression function: (identifier) @_require))]) @import)
+  (#eq? @_require "require"))
 (program (lexical_declaration (variable_declarator name: (identifier) @name) @variable))
 (program (variable_declaration (variable_declarator name: (identifier) @name) @variable))
 (program (export_statement (lexical_declaration (variable_declarator name: (identifier) @name) @variable)))

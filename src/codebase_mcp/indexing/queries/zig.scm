@@ -6,4 +6,7 @@
   (ErrorUnionExpr (SuffixExpr (ContainerDecl))))) @struct
 (Decl (FnProto function: (IDENTIFIER) @name) (Block)) @function
 (Decl (FnProto function: (IDENTIFIER) @name)) @function.declaration
+(source_file (Decl (VarDecl variable_type_function: (IDENTIFIER) @name
+    (ErrorUnionExpr (SuffixExpr (BUILTINIDENTIFIER) @_import))) @import)
+  (#eq? @_import "@import"))
 (source_file (Decl (VarDecl variable_type_function: (IDENTIFIER) @name)) @variable)

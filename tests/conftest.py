@@ -1,0 +1,69 @@
+"""Fixtures that several test packages share."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from pydantic import SecretStr
+
+from codebase_mcp.settings import Settings
+from codebase_mcp.storage.database import Database
+from codebase_mcp.storage.embedded import ensure_running, stop
+from tests.support.postgres import FAST_AND_LOOSE, TestServer, make_template, running_server, temporary_data_dir
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestServer]:
+    """One server per test process, with a template database that is migrated already."""
+    with running_server() as server:
+        make_template(server)
+        yield server
+
+
+@pytest.fixture
+def empty_dir() -> Iterator[Path]:
+    """A data directory for an embedded server of the test's own."""
+    with temporary_data_dir() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def stopped_database() -> Iterator[Path]:
+    with temporary_data_dir() as path:
+        ensure_running(path, overrides=FAST_AND_LOOSE)
+        stop(path)
+        yield path / "database"
+
+
+@pytest.fixture
+def data_dir(stopped_database: Path, empty_dir: Path) -> Path:
+    """The same with the database made already; the server does not run."""
+    subprocess.run(["cp", "-a", str(stopped_database), str(empty_dir)], check=True)
+    return empty_dir
+
+
+@pytest.fixture
+def database_url(postgres: TestServer) -> Iterator[str]:
+    """A database of the test's own, with the control schema."""
+    with postgres.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=SecretStr(database_url), data_dir=tmp_path / "data", min_free_disk_bytes=0)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url, application_name="tests", control_seconds=5)
+    yield opened
+    await opened.close()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codebase_mcp.domain import Role
+from codebase_mcp.search import catalogue
+from codebase_mcp.search.catalogue import RELOAD_SECONDS, Catalogue, RepositoryFiles, build_corpus
+from codebase_mcp.search.query import analyse
+from codebase_mcp.search.stems import explained_share
+from codebase_mcp.storage import search_store
+from codebase_mcp.storage.projects import Repository
+from codebase_mcp.storage.search_store import FileColumns
+from tests.support.corpus import corpus_of, repository, stored
+from tests.support.parsed import parsed_file
+
+
+def columns(runs: Sequence[tuple[int, int]], first_file_id: int = 1) -> FileColumns:
+    """Files with these (first chunk id, chunk count)."""
+    zeros = np.zeros(len(runs), np.int64)
+    table = np.array(runs, dtype=np.int64).reshape(-1, 2)
+    return FileColumns(
+        ids=np.arange(first_file_id, first_file_id + len(runs)),
+        first_chunk_ids=table[:, 0],
+        chunk_counts=table[:, 1],
+        definition_counts=zeros,
+        reference_counts=zeros,
+        paths=[f"f{number}.py" for number in range(len(runs))],
+        languages=["python"] * len(runs),
+        roles=["source"] * len(runs),
+    )
+
+
+_runs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4)), max_size=8).map(
+    lambda gaps: [
+        (10 + sum(gap + size for gap, size in gaps[:place]) + gap, size) for place, (gap, size) in enumerate(gaps)
+    ]
+)
+
+
+@given(_runs, st.randoms(use_true_random=False))
+def test_a_chunk_id_belongs_to_the_file_whose_run_holds_it(runs: list[tuple[int, int]], random: Any) -> None:
+    random.shuffle(runs)
+    corpus = build_corpus([RepositoryFiles(repository(), columns(runs), [])])
+    ids = np.arange(0, 120, dtype=np.uint32)
+    owners = {first + step: f"f{number}.py" for number, (first, size) in enumerate(runs) for step in range(size)}
+    positions = corpus.chunk_positions(ids)
+    found = {
+        int(chunk_id): corpus.paths[corpus.file_of_chunk[position]]
+        for chunk_id, position in zip(ids, positions, strict=True)
+        if position >= 0
+    }
+    assert found == owners
+    live = positions[positions >= 0]
+    assert sorted(live.tolist()) == list(range(corpus.chunk_count))
+    assert corpus.chunk_ids(live).tolist() == ids[positions >= 0].tolist()
+
+
+def test_files_are_found_by_their_ids() -> None:
+    corpus = build_corpus([RepositoryFiles(repository(), columns([(30, 1), (10, 2)], first_file_id=7), [])])
+    assert [corpus.paths[place] for place in corpus.file_positions([8, 7])] == ["f1.py", "f0.py"]
+    assert corpus.file_positions([1, 9]).tolist() == [-1, -1]
+
+
+def test_an_empty_corpus_has_no_files_and_no_chunks() -> None:
+    corpus = build_corpus([])
+    assert (corpus.file_count, corpus.chunk_count) == (0, 0)
+    assert corpus.chunk_positions(np.array([1], np.uint32)).tolist() == [-1]
+    assert corpus.file_positions([1]).tolist() == [-1]
+
+
+def test_several_repositories_are_one_corpus() -> None:
+    first = stored([parsed_file("a/cookie.py", "x\n")], owner=repository(1, "one")).files
+    second = stored(
+        [parsed_file("b/router.py", "y\n", role=Role.TEST, language="go")],
+        owner=repository(2, "two"), first_chunk_id=10, first_file_id=20,
+    ).files  # fmt: skip
+    corpus = build_corpus([first, second])
+    assert [(corpus.repository(file).name, corpus.paths[file]) for file in range(2)] == [
+        ("two", "b/router.py"), ("one", "a/cookie.py"),
+    ]  # fmt: skip
+    assert corpus.languages.tolist() == ["go", "python"]
+    assert corpus.roles.tolist() == ["test", "source"]
+    assert explained_share(corpus.stems, analyse("cookie")).tolist() == [0.0, 1.0]
+
+
+def test_deleted_files_left_in_the_stem_postings_are_dropped() -> None:
+    kept = stored([parsed_file("cookie.py", "x\n")]).files
+    dead = np.array([499, 501], dtype="<u4").tobytes()
+    corpus = build_corpus([RepositoryFiles(kept.repository, kept.columns, [*kept.stem_postings, ("dead", dead)])])
+    assert corpus.stems.vocabulary == ("cooki",)
+
+
+class Reader:
+    """Stands in for the statements that load a repository, and counts them."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+
+    async def file_columns(self, _connection: object, _schema: str, _repository_id: int) -> FileColumns:
+        self.loads += 1
+        return columns([(self.loads * 10, 1)])
+
+    async def stem_postings(self, _connection: object, _schema: str, _repository_id: int) -> list[tuple[str, bytes]]:
+        return []
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    reader = Reader()
+    monkeypatch.setattr(search_store, "file_columns", reader.file_columns)
+    monkeypatch.setattr(search_store, "stem_postings", reader.stem_postings)
+    return reader
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def corpora(kept: Catalogue, item: Repository, *, changing: bool = False) -> catalogue.Corpus:
+    no_connection: Any = None
+    return await kept.corpus(no_connection, "s", [item], changing=[item.id] if changing else [])
+
+
+async def test_one_version_of_a_repository_is_read_once(reader: Reader) -> None:
+    kept = Catalogue()
+    assert await corpora(kept, repository()) is await corpora(kept, repository())
+    assert reader.loads == 1
+
+
+async def test_a_new_version_is_read_at_once_when_no_job_is_active(reader: Reader) -> None:
+    kept = Catalogue(Clock())
+    await corpora(kept, repository(version=1))
+    await corpora(kept, repository(version=2))
+    assert reader.loads == 2
+
+
+async def test_a_repository_under_a_job_is_read_again_only_after_a_while(reader: Reader) -> None:
+    clock = Clock()
+    kept = Catalogue(clock)
+    await corpora(kept, repository(version=1), changing=True)
+    clock.now += RELOAD_SECONDS - 0.1
+    await corpora(kept, repository(version=2), changing=True)
+    assert reader.loads == 1
+    clock.now += 0.2
+    await corpora(kept, repository(version=2), changing=True)
+    assert reader.loads == 2
+
+
+async def test_what_was_not_searched_lately_is_forgotten(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "KEPT_REPOSITORIES", 1)
+    kept = Catalogue()
+    await corpora(kept, repository(1))
+    await corpora(kept, repository(2))
+    await corpora(kept, repository(1))
+    assert reader.loads == 3
+
+
+def test_a_corpus_of_files_has_their_chunks() -> None:
+    assert corpus_of(parsed_file("a.py", "x\n", "y\n"), parsed_file("b.py")).chunk_count == 2
