@@ -10,6 +10,7 @@ CodebaseMcpError
 │   ├── DatabaseUnavailableError   (transient: gone, refusing, timed out)
 │   ├── DatabaseStartingError      DATABASE_STARTING
 │   ├── StorageFullError           (transient: disk full)
+│   ├── DatabaseRemovedError       (the embedded database's directory was deleted)
 │   ├── ConstraintViolatedError    (names the constraint)
 │   └── SchemaMismatchError        (server, extension or schema too old or too new)
 ├── EmbeddingError               EMBEDDING_ERROR
@@ -92,6 +93,10 @@ class StorageFullError(DatabaseError):
     """The disk that holds the database is full. Free some space; work goes on by itself."""
 
     is_transient = True
+
+
+class DatabaseRemovedError(DatabaseError):
+    """The data directory of the embedded database was deleted. Start the program again for an empty one."""
 
 
 class ConstraintViolatedError(DatabaseError):

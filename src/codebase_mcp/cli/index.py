@@ -52,7 +52,8 @@ def index(
             allow_large_root=allow_large_root,
             retry_failed=retry_failed,
         )
-        screen.tell(started.message)
+        doing = "is being indexed already" if started.already_running else "is being indexed"
+        screen.tell(f"{root} {doing} by job {started.job_id}.")
         if not wait:
             if json:
                 screen.say_json(started)

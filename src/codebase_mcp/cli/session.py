@@ -22,8 +22,8 @@ DatabaseNeed = Literal["ready", "launched", "untouched"]
 
 PATIENCE_SECONDS = 1.5
 """After this long, the user is told what we are waiting for."""
-START_SECONDS = 180
-"""A first start creates the database; one after a crash replays its log."""
+START_TURNS = 120
+"""So often: a first start creates the database, and one after a crash replays its log."""
 
 
 def _real_service(settings: Settings) -> Service:
@@ -98,11 +98,14 @@ async def _opened(service: Service, database: DatabaseNeed) -> AsyncIterator[Ser
 
 
 async def _wait_until_ready(ready: Callable[[float], Awaitable[None]]) -> None:
-    try:
-        await ready(PATIENCE_SECONDS)
-    except DatabaseStartingError:
-        screen.tell("Starting the database; the first time this takes a little longer …")
-        await ready(START_SECONDS)
+    """A database that is only slow is waited for; any other reason is raised as soon as it is known."""
+    for turn in range(START_TURNS):
+        try:
+            return await ready(PATIENCE_SECONDS)
+        except DatabaseStartingError:
+            if turn == 0:
+                screen.tell("Starting the database; the first time this takes a little longer …")
+    return await ready(PATIENCE_SECONDS)
 
 
 def _variable_name(field: str) -> str:

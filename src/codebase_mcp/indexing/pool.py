@@ -82,10 +82,13 @@ async def _result(
         future = executor.submit(function, given)
     except (BrokenProcessPool, RuntimeError) as error:
         raise PoolBrokenError from error
+    waiting = asyncio.wrap_future(future)
+    # Whoever was cancelled or gave up no longer asks for the outcome; that is no reason to complain about it.
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         async with asyncio.timeout(seconds):
             # Shielded: the executor's thread dies of a cancelled future when it tells everybody of a broken process.
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.shield(waiting)
     except BrokenProcessPool as error:
         raise PoolBrokenError from error
     except TimeoutError as error:

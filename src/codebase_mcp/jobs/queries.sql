@@ -47,14 +47,15 @@ SELECT * FROM failed;
 
 -- name: claim
 -- Prevents: more than three running jobs (one_job_per_slot decides between racing claims) and starved orphans (an
--- orphan keeps its slot and comes first). A lease further ahead than two lease times is the mark of a clock set back.
--- A worker that takes back its own job has outlived an outage of the database, which is no fruitless attempt.
+-- orphan keeps its slot and comes first). A lease further ahead than twice the longest that settings allow is the
+-- mark of a clock set back. A worker that takes back its own job has outlived an outage of the database, which is no
+-- fruitless attempt.
 WITH candidate AS (
   SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs
   WHERE status = 'pending'
      OR (status = 'blocked' AND retry_at <= clock_timestamp())
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
-           OR lease_expires_at > clock_timestamp() + 2 * make_interval(secs => :lease_seconds)))
+           OR lease_expires_at > clock_timestamp() + make_interval(secs => 120)))
   ORDER BY (status = 'running') DESC, created_at, id
   LIMIT 1 FOR UPDATE SKIP LOCKED
 ), free AS (

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobStatus
-from codebase_mcp.errors import CodebaseMcpError, SchemaMismatchError
+from codebase_mcp.errors import CodebaseMcpError, DatabaseRemovedError, SchemaMismatchError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.indexing.pipeline import warm_up
 from codebase_mcp.indexing.pool import ParsingPool
@@ -69,7 +69,8 @@ class Worker:
             await self._give_everything_back()
 
     async def _turn(self) -> bool:
-        """One round of the loop; False when it is time to leave. Only a schema that is too new ends the worker."""
+        """One round of the loop; False when it is time to leave. Only two things end a worker that is not idle: a
+        schema that a newer program has migrated, and a database that was deleted."""
         try:
             await self._check_schema()
             await self._prune()
@@ -80,16 +81,21 @@ class Worker:
             return False
         except CodebaseMcpError as error:
             log.warning("turn failed", error=str(error))
-            await self._revive_database()
+            return await self._revive_database()
         except Exception:
             log.exception("turn failed")
         return True
 
-    async def _revive_database(self) -> None:
+    async def _revive_database(self) -> bool:
+        """False when there is nothing left to work on."""
         try:
             await self._opened.revive()
+        except DatabaseRemovedError as error:
+            log.warning("worker leaves", reason=error.message)
+            return False
         except CodebaseMcpError as error:
             log.warning("database not revived", error=str(error))
+        return True
 
     async def _check_schema(self) -> None:
         """Prevents: an old worker from writing into a schema that a newer program has migrated."""

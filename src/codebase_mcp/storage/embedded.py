@@ -119,6 +119,11 @@ def ensure_running(
     return layout.url
 
 
+def exists(data_dir: Path) -> bool:
+    """Whether a database has been made in this directory."""
+    return Layout(data_dir.resolve()).database.is_dir()
+
+
 def is_answering(data_dir: Path) -> bool:
     """Whether the server of this directory takes connections."""
     return _probe(Layout(data_dir.resolve())) is _Answer.READY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from codebase_mcp.errors import DatabaseStartingError
+from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.migrate import migrate_control
@@ -42,9 +42,17 @@ class OpenedDatabase:
         return self._database
 
     async def revive(self) -> None:
-        """Starts an embedded server that has gone; an external one is its owner's to start."""
-        if self._settings.is_embedded:
-            await asyncio.to_thread(self._address)
+        """Starts an embedded server that has gone; an external one is its owner's to start.
+
+        Raises DatabaseRemovedError rather than making a new, empty database where the old one was deleted.
+        """
+        if not self._settings.is_embedded:
+            return
+        if not embedded.exists(self._settings.data_dir):
+            raise DatabaseRemovedError(
+                f"The database in {self._settings.data_dir} was deleted. Start codebase-mcp again for an empty one."
+            )
+        await asyncio.to_thread(self._address)
 
     async def close(self) -> None:
         """Closes the pools and, as the last process that uses it, stops the embedded server."""

@@ -7,6 +7,7 @@ Ids of deleted chunks and files stay in the postings, masked by every reader, un
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -139,12 +140,9 @@ async def merge_step(connection: AsyncConnection, merge: Merge, after: Key | Non
     """Moves the rows of a key range from the sources to the target by concatenation, in one statement."""
     await connection.execute(
         sa.text(
-            f"WITH moved AS ({_take_rows(merge, after, up_to)})"
+            f"{_take_joined(merge, after, up_to)}"
             f" INSERT INTO {merge.schema}.lexical_postings (repository_id, space, term, segment, df, ids, impacts)"
-            " SELECT repository_id, space, term, :target, CAST(sum(df) AS integer),"
-            " string_agg(ids, CAST('' AS bytea) ORDER BY segment),"
-            " string_agg(impacts, CAST('' AS bytea) ORDER BY segment)"
-            " FROM moved GROUP BY repository_id, space, term"
+            " SELECT :repository_id, space, term, :target, octet_length(impacts), ids, impacts FROM joined"
         ),
         {"target": merge.target, **_take_arguments(merge, after, up_to)},
     )
@@ -154,32 +152,47 @@ async def cleaning_step(
     connection: AsyncConnection, merge: Merge, after: Key | None, up_to: Key | None, live: LiveIds
 ) -> None:
     """Like `merge_step`, dropping the ids that no longer exist."""
-    rows = await connection.execute(
-        sa.text(f"WITH moved AS ({_take_rows(merge, after, up_to)}) SELECT space, term, ids, impacts FROM moved"),
+    taken = await connection.execute(
+        sa.text(f"{_take_joined(merge, after, up_to)} SELECT space, term, ids, impacts FROM joined"),
         _take_arguments(merge, after, up_to),
     )
-    parts: dict[Key, list[tuple[NDArray[np.uint32], NDArray[np.uint8]]]] = {}
-    for space, term, ids, impacts in rows:
-        decoded = np.frombuffer(ids, dtype="<u4"), np.frombuffer(impacts, dtype=np.uint8)
-        parts.setdefault(Key(space, term), []).append(decoded)
-    records = [
-        (merge.repository_id, key.space, key.term, merge.target, *cleaned)
-        for key, arrays in parts.items()
-        if (cleaned := _cleaned(key.space, arrays, live)) is not None
-    ]
+    records = await asyncio.to_thread(_cleaned_records, merge, taken.all(), live)
     columns = ("repository_id", "space", "term", "segment", "df", "ids", "impacts")
     await copy_rows(connection, tables.lexical_postings, merge.schema, columns, records)
 
 
-def _cleaned(
-    space: str, arrays: list[tuple[NDArray[np.uint32], NDArray[np.uint8]]], live: LiveIds
-) -> tuple[int, bytes, bytes] | None:
-    ids = np.concatenate([part[0] for part in arrays])
-    impacts = np.concatenate([part[1] for part in arrays])
-    kept = live.mask(space, ids)
-    if not kept.any():
-        return None
-    return int(kept.sum()), ids[kept].tobytes(), impacts[kept].tobytes()
+def _cleaned_records(
+    merge: Merge, rows: Sequence[sa.Row[tuple[str, str, bytes, bytes]]], live: LiveIds
+) -> list[tuple[int, str, str, int, int, bytes, bytes]]:
+    """All rows at once: most of them are far too short for a numpy call each."""
+    if not rows:
+        return []
+    ids = np.frombuffer(b"".join(row.ids for row in rows), dtype="<u4")
+    impacts = np.frombuffer(b"".join(row.impacts for row in rows), dtype=np.uint8)
+    owners = np.repeat(np.arange(len(rows)), [len(row.impacts) for row in rows])
+    kept = np.zeros(len(ids), dtype=bool)
+    for space in PostingSpace:
+        here = np.array([row.space == space for row in rows])[owners]
+        kept[here] = live.mask(space, ids[here])
+    ends = np.cumsum(np.bincount(owners[kept], minlength=len(rows))).tolist()
+    kept_ids, kept_impacts = ids[kept].tobytes(), impacts[kept].tobytes()
+    return [
+        (
+            merge.repository_id, row.space, row.term, merge.target, end - start,
+            kept_ids[4 * start : 4 * end], kept_impacts[start:end],
+        )
+        for row, start, end in zip(rows, [0, *ends], ends, strict=False)
+        if end > start
+    ]  # fmt: skip
+
+
+def _take_joined(merge: Merge, after: Key | None, up_to: Key | None) -> str:
+    """Common table expressions that delete the sources' rows of a key range and join them, one row a term."""
+    return (
+        f"WITH moved AS ({_take_rows(merge, after, up_to)}), joined AS (SELECT space, term,"
+        " string_agg(ids, CAST('' AS bytea) ORDER BY segment) AS ids,"
+        " string_agg(impacts, CAST('' AS bytea) ORDER BY segment) AS impacts FROM moved GROUP BY space, term)"
+    )
 
 
 def _take_rows(merge: Merge, after: Key | None, up_to: Key | None) -> str:

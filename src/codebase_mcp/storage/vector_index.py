@@ -36,23 +36,28 @@ async def build(database: Database, index: VectorIndex, *, least_rows: int) -> b
     Runs on a connection of its own without deadlines, and lets writers go on meanwhile.
     """
     async with database.maintenance() as connection:
-        # Only one builder at a time; the lock goes with the connection. It comes before the look at what is there,
-        # or a builder that looked too early would drop and build again what another has just built.
+        # Only one builder at a time; a broken connection gives the lock up as well. It comes before the look at what
+        # is there, or a builder that looked too early would drop and build again what another has just built.
         key = {"key": f"{index.schema} {index.name}"}
         if not await connection.scalar(sa.text("SELECT pg_try_advisory_lock(hashtext(:key))"), key):
             return False
-        if not await _is_wanted(connection, index, least_rows):
-            return False
-        # What an interrupted build leaves behind is invalid and in the way.
-        await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))
-        await connection.execute(
-            sa.text(
-                f'CREATE INDEX CONCURRENTLY {index.name} ON "{index.schema}".embeddings'
-                f" USING hnsw ((vector::halfvec({index.dimensions})) halfvec_cosine_ops)"
-                f" WHERE model_id = {index.model_id}"
-            )
+        is_wanted = await _is_wanted(connection, index, least_rows)
+        if is_wanted:
+            await _create(connection, index)
+        await connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext(:key))"), key)
+        return is_wanted
+
+
+async def _create(connection: AsyncConnection, index: VectorIndex) -> None:
+    # What an interrupted build leaves behind is invalid and in the way.
+    await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))
+    await connection.execute(
+        sa.text(
+            f'CREATE INDEX CONCURRENTLY {index.name} ON "{index.schema}".embeddings'
+            f" USING hnsw ((vector::halfvec({index.dimensions})) halfvec_cosine_ops)"
+            f" WHERE model_id = {index.model_id}"
         )
-        return True
+    )
 
 
 async def drop(connection: AsyncConnection, index: VectorIndex) -> None:
