@@ -150,7 +150,7 @@ WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.state = 'pending';
 UPDATE codebase_mcp.indexing_jobs
 SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), phase = CAST(:phase AS text),
     progress_percentage = CASE WHEN CAST(:phase AS text) = 'finishing' THEN 99 ELSE progress_percentage END,
-    fruitless_attempts = 0, progress_message = :progress_message
+    progress_message = :progress_message
 WHERE id = :id AND attempt = :attempt AND status = 'running'
 RETURNING id;
 

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobEvent, JobPhase, JobStatus
-from codebase_mcp.errors import ConstraintViolatedError, LeaseLostError
+from codebase_mcp.errors import ConstraintViolatedError, DatabaseUnavailableError, LeaseLostError
 from codebase_mcp.storage import tables
 from codebase_mcp.storage.database import copy_rows
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
+
+CANCEL_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,12 @@ async def start(
 
 
 async def cancel(database: Database, job_id: UUID) -> Job | None:
-    """The job as cancelled, or None when it was not active."""
+    """The job as cancelled, or None when it was not active. Tries again when a batch holds the row for too long."""
+    for _ in range(CANCEL_TRIES - 1):
+        try:
+            return await _transition(database, "cancel", {"id": job_id})
+        except DatabaseUnavailableError:
+            continue
     return await _transition(database, "cancel", {"id": job_id})
 
 

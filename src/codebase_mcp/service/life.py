@@ -79,6 +79,9 @@ class Life:
     async def _prepare(self) -> None:
         while not await self._open():
             await self._pause(REOPEN_SECONDS)
+            # A driver can swallow the cancellation by which a closing service ends this task.
+            if self._stop.is_set():
+                return
         self._is_ready.set()
         self._go(self._watch())
         if self._settings.worker == "inline":

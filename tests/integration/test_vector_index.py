@@ -1,0 +1,82 @@
+"""The approximate index over vectors: when it is built, by whom, and what an interruption leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from codebase_mcp.errors import SchemaMismatchError
+from codebase_mcp.storage import vector_index
+from codebase_mcp.storage.database import Database
+from codebase_mcp.storage.vector_index import VectorIndex
+from tests.support import index
+from tests.support.jobs import together
+
+TEXTS = {f"{n}.py": f"value_{n} = {n}\n" for n in range(6)}
+
+
+@pytest.fixture
+async def over_six(database: Database, tmp_path: Path) -> VectorIndex:
+    target = await index.new_target(database)
+    await index.write(database, target, tmp_path, TEXTS)
+    return VectorIndex(target.schema, target.model_id, index.DIMENSIONS)
+
+
+async def is_ready(database: Database, one: VectorIndex) -> bool:
+    async with database.transaction("writers") as connection:
+        return await vector_index.is_ready(connection, one)
+
+
+async def test_it_is_built_once_there_are_enough_vectors(database: Database, over_six: VectorIndex) -> None:
+    assert not await vector_index.build(database, over_six, least_rows=7)
+    assert not await is_ready(database, over_six)
+    assert await vector_index.build(database, over_six, least_rows=6)
+    assert await is_ready(database, over_six)
+    assert not await vector_index.build(database, over_six, least_rows=6)
+
+
+async def test_a_search_can_use_it(database: Database, over_six: VectorIndex) -> None:
+    await vector_index.build(database, over_six, least_rows=1)
+    nearest = (
+        f"SELECT chunk_id FROM {over_six.schema}.embeddings WHERE model_id = {over_six.model_id}"
+        f" ORDER BY vector::halfvec({over_six.dimensions}) <=> '[1,0,0,0,0,0,0,0]' LIMIT 2"
+    )
+    async with database.transaction("search") as connection:
+        await connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = (await connection.execute(sa.text(f"EXPLAIN {nearest}"))).scalars().all()
+    assert any(over_six.name in line for line in plan), plan
+
+
+async def test_only_one_of_several_builders_builds(database: Database, over_six: VectorIndex) -> None:
+    built = await together(*(vector_index.build(database, over_six, least_rows=1) for _ in range(3)))
+    assert built.count(True) == 1
+    assert await is_ready(database, over_six)
+
+
+async def test_what_an_interrupted_build_left_is_replaced(database: Database, over_six: VectorIndex) -> None:
+    await vector_index.build(database, over_six, least_rows=1)
+    async with database.maintenance() as connection:
+        await connection.execute(
+            sa.text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"),
+            {"name": f"{over_six.schema}.{over_six.name}"},
+        )
+    assert not await is_ready(database, over_six)
+    assert await vector_index.build(database, over_six, least_rows=1)
+    assert await is_ready(database, over_six)
+
+
+async def test_it_can_be_dropped_twice(database: Database, over_six: VectorIndex) -> None:
+    await vector_index.build(database, over_six, least_rows=1)
+    for _ in range(2):
+        async with database.transaction("writers") as connection:
+            await vector_index.drop(connection, over_six)
+    assert not await is_ready(database, over_six)
+
+
+async def test_a_project_that_is_gone_has_no_index_to_build(database: Database) -> None:
+    gone = VectorIndex("cb_proj_gone_00000000", 1, 8)
+    assert not await is_ready(database, gone)
+    with pytest.raises(SchemaMismatchError):
+        await vector_index.build(database, gone, least_rows=1)

@@ -1,0 +1,171 @@
+"""Refusals of what callers give: each says what is wrong, with the value, and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.service import inputs
+from tests.support.repositories import folder_for_anybody, ordinary_user
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "home" / "src" / "shop"
+    root.mkdir(parents=True)
+    (root / "a.py").write_text("x = 1\n")
+    return root
+
+
+def refusal(repo_path: object, *, allow_large_root: bool = False) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        inputs.repository_root(str(repo_path), allow_large_root=allow_large_root)
+    assert caught.value.code == "VALIDATION_ERROR"
+    return caught.value.message
+
+
+def test_a_repository_is_known_by_its_real_path(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(repository)
+    for given in (repository, tmp_path / "link", f"{repository}/../shop/"):
+        assert inputs.repository_root(str(given), allow_large_root=False) == repository
+
+
+@pytest.mark.parametrize("given", ["", "   "])
+def test_an_empty_path_is_refused(given: str) -> None:
+    assert "repo_path is empty" in refusal(given)
+
+
+@pytest.mark.parametrize("given", ["shop", "./shop", "~/shop"])
+def test_a_relative_path_is_refused(given: str) -> None:
+    assert f"must be absolute, got '{given}'" in refusal(given)
+
+
+def test_a_path_with_nul_is_refused() -> None:
+    assert "NUL" in refusal("/src\0shop")
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    assert f"{tmp_path}/gone does not exist" in refusal(tmp_path / "gone")
+
+
+def test_a_file_is_refused(repository: Path) -> None:
+    assert "is a file, not a directory" in refusal(repository / "a.py")
+    assert "leads through a file" in refusal(repository / "a.py" / "b")
+
+
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "void").mkdir()
+    assert "is empty: there is nothing to index" in refusal(tmp_path / "void")
+
+
+def test_links_that_turn_in_circles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert "cannot be opened" in refusal(tmp_path / "a")
+
+
+def test_a_name_that_no_system_can_hold_is_refused(tmp_path: Path) -> None:
+    assert "cannot be opened" in refusal(tmp_path / ("x" * 300))
+
+
+def test_an_unreadable_directory_is_refused() -> None:
+    with folder_for_anybody() as folder:
+        (folder / "closed").mkdir()
+        with ordinary_user(folder):
+            (folder / "closed").chmod(0)
+            assert "permission denied" in refusal(folder / "closed")
+
+
+def test_disks_and_homes_are_refused_unless_they_are_meant(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for root in (tmp_path / "home", tmp_path, Path("/")):
+        assert "allow_large_root=true" in refusal(root)
+        assert inputs.repository_root(str(root), allow_large_root=True) == root
+    assert inputs.repository_root(str(tmp_path / "home" / "src"), allow_large_root=False)
+
+
+def test_without_a_home_only_the_disk_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert "whole disk" in refusal("/")
+    assert inputs.repository_root(str(repository), allow_large_root=False) == repository
+
+
+@pytest.mark.parametrize("good", ["a", "My_project-1", "x" * 255])
+def test_plain_project_ids_are_taken(good: str) -> None:
+    assert inputs.checked_project_id(good) == good
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 256, "a b", "a;DROP", "é", "a/b", "a\n"])
+def test_other_project_ids_are_refused_and_shown_in_part(bad: str) -> None:
+    with pytest.raises(InvalidInputError, match="1 to 255 letters") as caught:
+        inputs.checked_project_id(bad)
+    assert len(caught.value.message) < 200
+
+
+def test_names_are_trimmed_and_must_say_something() -> None:
+    assert inputs.checked_name(" My shop ") == "My shop"
+    for bad in ("", "  ", "x" * 256, "a\0b"):
+        with pytest.raises(InvalidInputError, match="name"):
+            inputs.checked_name(bad)
+
+
+def configure(folder: Path, content: str) -> None:
+    (folder / ".codebase-mcp").mkdir()
+    (folder / ".codebase-mcp" / "config.json").write_text(content)
+
+
+def test_a_project_is_named_by_the_call_then_the_nearest_config_then_the_setting(repository: Path) -> None:
+    assert inputs.resolve_project(None, repository, "setting") == "setting"
+    configure(repository.parent, json.dumps({"project_id": "above"}))
+    assert inputs.resolve_project(None, repository, "setting") == "above"
+    configure(repository, json.dumps({"project_id": "nearest"}))
+    assert inputs.resolve_project(None, repository, "setting") == "nearest"
+    assert inputs.resolve_project("explicit", repository, "setting") == "explicit"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not readable JSON"),
+        ("[1]", 'no text under "project_id"'),
+        ('{"project_id": 7}', 'no text under "project_id"'),
+        ('{"project_id": "a b"}', "'a b' is not valid"),
+    ],
+)
+def test_a_config_file_that_names_no_project_is_refused_by_its_path(
+    repository: Path, content: str, complaint: str
+) -> None:
+    configure(repository, content)
+    with pytest.raises(InvalidInputError, match=r"config\.json") as caught:
+        inputs.resolve_project(None, repository, "setting")
+    assert complaint in caught.value.message
+
+
+def test_a_setting_that_is_no_project_id_is_named(repository: Path) -> None:
+    with pytest.raises(InvalidInputError, match="CODEBASE_MCP_PROJECT_ID 'a b'"):
+        inputs.resolve_project(None, repository, "a b")
+
+
+@pytest.mark.parametrize(("limit", "offset"), [(0, 0), (101, 0), (-1, 0), (1, -1)])
+def test_a_page_outside_the_range_is_refused(limit: int, offset: int) -> None:
+    with pytest.raises(InvalidInputError, match=str(limit if limit != 1 else offset)):
+        inputs.checked_page(limit, offset)
+
+
+def test_a_page_within_the_range_is_taken() -> None:
+    inputs.checked_page(1, 0)
+    inputs.checked_page(100, 10_000)
+
+
+def test_what_must_be_confirmed_says_so() -> None:
+    inputs.refuse_unconfirmed(True, "Leaving")
+    with pytest.raises(InvalidInputError, match=r"Leaving needs confirmed=true\. Nothing was changed\."):
+        inputs.refuse_unconfirmed(False, "Leaving")
