@@ -1,0 +1,56 @@
+"""`python -m tests.support.fake_server [options of serve]`: the real command over a service without a database.
+
+The service prints while it is launched and called, starts a process that prints, and is slow to become ready: what a
+library may do, and what must not reach the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from codebase_mcp.cli.app import run
+from codebase_mcp.cli.session import service_factory
+from codebase_mcp.errors import DatabaseStartingError
+from tests.support.fake_service import FakeService, a_running_job, an_answer
+
+
+def _chatter() -> None:
+    print("a library prints")  # noqa: T201
+    subprocess.run([sys.executable, "-c", "print('a child prints')"], check=True)
+
+
+def _search() -> object:
+    _chatter()
+    return an_answer()
+
+
+async def _wait_long() -> object:
+    await asyncio.sleep(60)
+    return a_running_job(3)
+
+
+def _list_repositories() -> object:
+    return DatabaseStartingError()
+
+
+def _close() -> None:
+    sys.stderr.write("service closed\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    service = FakeService(
+        search=_search,
+        wait_for_job=_wait_long,
+        list_repositories=_list_repositories,
+        close=_close,
+        progress=[a_running_job(1), a_running_job(2)],
+    )
+    service_factory.set(lambda _settings: service)  # type: ignore[arg-type, return-value]
+    return run(["serve", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
