@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from codebase_mcp.errors import SchemaMismatchError
+from codebase_mcp.errors import DatabaseError, SchemaMismatchError
 from codebase_mcp.storage import vector_index
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.vector_index import VectorIndex
 from tests.support import index
 from tests.support.jobs import together
+from tests.support.waiting import until
 
 TEXTS = {f"{n}.py": f"value_{n} = {n}\n" for n in range(6)}
 
@@ -73,6 +75,20 @@ async def test_it_can_be_dropped_twice(database: Database, over_six: VectorIndex
         async with database.transaction("writers") as connection:
             await vector_index.drop(connection, over_six)
     assert not await is_ready(database, over_six)
+
+
+async def test_dropping_it_stops_a_build_under_way(database: Database, over_six: VectorIndex) -> None:
+    async with database.maintenance() as connection:
+        async with database.maintenance(autocommit=False) as writer:
+            # The build waits for whoever writes to the table, so it is certainly under way.
+            await writer.execute(sa.text(f"LOCK TABLE {over_six.schema}.embeddings IN ROW EXCLUSIVE MODE"))
+            building = asyncio.create_task(vector_index.build(database, over_six, least_rows=1))
+            await until(lambda: vector_index.exists(connection, over_six), what="the build to begin")
+            dropping = asyncio.create_task(vector_index.drop(connection, over_six))
+            with pytest.raises(DatabaseError):
+                await building
+        await dropping
+        assert not await vector_index.exists(connection, over_six)
 
 
 async def test_a_project_that_is_gone_has_no_index_to_build(database: Database) -> None:

@@ -132,7 +132,7 @@ class JobRunner:
     async def _drop_vector_index(self, target: Target) -> None:
         index = vector_index.VectorIndex(target.schema, target.model_id, self._tools.embedder.dimensions)
         async with self._tools.database.transaction("writers") as connection:
-            if await vector_index.is_ready(connection, index):
+            if await vector_index.exists(connection, index):
                 await vector_index.drop(connection, index)
 
     # --- the end ---

@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobStatus
+from codebase_mcp.domain import MAX_RUNNING_JOBS, Job
 from codebase_mcp.errors import CodebaseMcpError, DatabaseRemovedError, SchemaMismatchError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.indexing.pipeline import warm_up
@@ -141,13 +141,13 @@ class Worker:
             upkeep.add_done_callback(self._upkeep.discard)
 
     async def _build_vector_index(self, job: Job) -> None:
+        """After the last active job of a project, or a build would slow the others' COPY and be out of date at once."""
         database, embedder = self._tools.database, self._tools.embedder
         try:
             async with database.transaction("writers") as connection:
-                current = await store.job(connection, job.id)
+                if await store.active_jobs(connection, job.project_id):
+                    return
                 model_id = await projects.ensure_model(connection, embedder.identity, embedder.dimensions)
-            if current is None or current.status is not JobStatus.COMPLETED:
-                return
             index = vector_index.VectorIndex(tables.schema_name(job.project_id), model_id, embedder.dimensions)
             if await vector_index.build(database, index, least_rows=self._tools.settings.vector_index_rows):
                 log.info("vector index built", project_id=job.project_id)

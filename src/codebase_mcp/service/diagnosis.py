@@ -15,7 +15,7 @@ import psutil
 
 from codebase_mcp import __version__
 from codebase_mcp.answers import Check
-from codebase_mcp.errors import CodebaseMcpError
+from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.spawn import living_worker
@@ -35,36 +35,57 @@ _PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter
 
 async def examine(settings: Settings, life: Life) -> list[Check]:
     """All checks, in the order in which things depend on each other."""
-
-    async def database() -> Check:
-        await life.ready(DATABASE_SECONDS)
-        facts = await check_server(life.database)
-        where = f"embedded in {settings.data_dir}" if settings.is_embedded else "external (DATABASE_URL)"
-        return Check(name="database", is_ok=True, detail=f"PostgreSQL {facts.server_version}, {where}")
-
-    async def extension() -> Check:
-        facts = await check_server(life.database)
-        return Check(name="vector extension", is_ok=True, detail=f"pgvector {facts.vector_version}")
-
-    async def model() -> Check:
-        embedder = open_embedder(settings)
-        vector = await embedder.embed_query("find the parser")
-        identity = embedder.identity
-        detail = f"{identity.provider} {identity.model} {identity.revision}, {len(vector)} dimensions"
-        return Check(name="embedding model", is_ok=True, detail=detail)
-
-    async def jobs() -> Check:
-        return await _worker_check(settings, life)
-
+    database_fix = "Start the server or correct DATABASE_URL; see logs/postgresql.log."
+    model_fix = "Install codebase-mcp again: its model files are damaged."
+    database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
         _versions(),
-        await _tried("database", database, "Start the server or correct DATABASE_URL; see logs/postgresql.log."),
-        await _tried("vector extension", extension, "Install pgvector 0.8 or newer on the server."),
-        await _tried("embedding model", model, "Install codebase-mcp again: its model files are damaged."),
-        await _tried("worker", jobs, "Look at logs/worker.log."),
+        database,
+        *(await _checks_in(settings, life) if database.is_ok else []),
+        await _tried("embedding model", lambda: _model_check(settings), model_fix),
         _disk(settings),
         _logs(settings),
     ]
+
+
+async def _checks_in(settings: Settings, life: Life) -> list[Check]:
+    """What can only be looked at in a database that answers."""
+    extension_fix = "Install pgvector 0.8 or newer on the server."
+    return [
+        await _tried("vector extension", lambda: _extension_check(life), extension_fix),
+        await _tried("worker", lambda: _worker_check(settings, life), "Look at logs/worker.log."),
+    ]
+
+
+async def _database_check(settings: Settings, life: Life) -> Check:
+    await _ready(life)
+    facts = await check_server(life.database)
+    where = f"embedded in {settings.data_dir}" if settings.is_embedded else "external (DATABASE_URL)"
+    return Check(name="database", is_ok=True, detail=f"PostgreSQL {facts.server_version}, {where}")
+
+
+async def _ready(life: Life) -> None:
+    """Waits for a database that is starting; any other reason is known at once."""
+    deadline = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            return await life.ready(1.0)
+        except DatabaseStartingError:
+            if time.monotonic() > deadline:
+                raise
+
+
+async def _extension_check(life: Life) -> Check:
+    facts = await check_server(life.database)
+    return Check(name="vector extension", is_ok=True, detail=f"pgvector {facts.vector_version}")
+
+
+async def _model_check(settings: Settings) -> Check:
+    embedder = open_embedder(settings)
+    vector = await embedder.embed_query("find the parser")
+    identity = embedder.identity
+    detail = f"{identity.provider} {identity.model} {identity.revision}, {len(vector)} dimensions"
+    return Check(name="embedding model", is_ok=True, detail=detail)
 
 
 async def _tried(name: str, check: Callable[[], Awaitable[Check]], fix: str) -> Check:

@@ -61,7 +61,14 @@ async def _create(connection: AsyncConnection, index: VectorIndex) -> None:
 
 
 async def drop(connection: AsyncConnection, index: VectorIndex) -> None:
-    """Drops the index, in the caller's transaction."""
+    """Drops the index, in the caller's transaction. A build under way is stopped: it would slow every COPY as well."""
+    await connection.execute(
+        sa.text(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index"
+            " WHERE datname = current_database() AND relid = to_regclass(CAST(:name AS text))"
+        ),
+        {"name": f'"{index.schema}".embeddings'},
+    )
     await connection.execute(sa.text(f'DROP INDEX IF EXISTS "{index.schema}".{index.name}'))
 
 
@@ -73,6 +80,12 @@ async def _is_wanted(connection: AsyncConnection, index: VectorIndex, least_rows
         {"model_id": index.model_id},
     )
     return int(rows or 0) >= least_rows
+
+
+async def exists(connection: AsyncConnection, index: VectorIndex) -> bool:
+    """Whether the index is there, complete or not."""
+    name = {"name": f'"{index.schema}".{index.name}'}
+    return await connection.scalar(sa.text("SELECT to_regclass(CAST(:name AS text))"), name) is not None
 
 
 async def is_ready(connection: AsyncConnection, index: VectorIndex) -> bool:
