@@ -158,6 +158,14 @@ async def test_a_symbol_is_found_in_any_spelling(shelf: Shelf) -> None:
         assert (await shelf.paths(query))[0] == "shop/session.go"
 
 
+async def test_a_chunk_goes_by_the_definition_that_was_asked_for(shelf: Shelf, shop: Target) -> None:
+    await shelf.write(
+        shop, {"shop/errors.py": "class ShopError(Exception):\n    pass\n\n\nclass SoldOut(ShopError):\n    pass\n"}
+    )
+    assert (await shelf.search("SoldOut")).results[0].symbol == "SoldOut"
+    assert (await shelf.search("ShopError")).results[0].symbol == "ShopError"
+
+
 async def test_a_file_is_found_by_meaning_alone(shelf: Shelf, shop: Target) -> None:
     shelf.embedder.synonyms["biscuit"] = "cookie"
     assert (await shelf.paths("biscuit"))[0] in ("shop/cookie.py", "tests/test_cookie.py")

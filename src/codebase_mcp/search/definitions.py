@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from codebase_mcp.indexing.terms import fold_name
 from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.search.query import Query
-from codebase_mcp.storage.search_store import SymbolRow
+from codebase_mcp.storage.search_store import ChunkRow, SymbolRow
 
 TYPE_KINDS = frozenset({"class", "struct", "interface", "trait", "enum", "type"})
 FUNCTION_KINDS = frozenset({"function", "method", "constructor", "macro"})
@@ -95,3 +95,12 @@ def start_bonus(symbol: SymbolRow) -> float:
     if symbol.is_declaration:
         return 0.1
     return 0.8 if symbol.kind in TYPE_KINDS | FUNCTION_KINDS else 0.4
+
+
+def under_the_asked_name(named: Sequence[Named], file: int, chunk: ChunkRow) -> ChunkRow:
+    """The chunk, called by the definition in it that the query names: a run of small classes goes by its first one."""
+    for item in as_spelled([item for item in named if item.file == file]):
+        if chunk.start_line <= item.symbol.start_line <= chunk.end_line:
+            own_name = (chunk.symbol or "").rpartition(".")[2]
+            return chunk if own_name == item.symbol.name else chunk._replace(symbol=item.symbol.name)
+    return chunk

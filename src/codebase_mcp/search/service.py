@@ -220,7 +220,10 @@ class _Looking:
         best = rank.best_chunks(evidence, cosines, files, by_position)
         ids = corpus.chunk_ids(np.array([best[file] for file in files], dtype=np.int64)).tolist()
         rows = await search_store.chunks_by_id(self.connection, ids)
-        return [rows[chunk_id] for chunk_id in ids] if len(rows) == len(ids) else None
+        if len(rows) < len(ids):
+            return None
+        named = evidence.named
+        return [definitions.under_the_asked_name(named, file, rows[i]) for file, i in zip(files, ids, strict=True)]
 
 
 def _score(
