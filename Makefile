@@ -17,8 +17,8 @@ install: $(STAMP) ## Create the environment
 
 $(STAMP): pyproject.toml
 	@echo "Creating the environment in $(VENV) …"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "codebase-mcp needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "codebase-mcp needs Python 3.11 to 3.14: make PYTHON=/path/to/python3.11 …")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $(STAMP)

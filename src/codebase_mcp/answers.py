@@ -20,7 +20,7 @@ class StartedJob(Answer):
     status: JobStatus = Field(description="pending (queued), running or blocked.")
     message: str = Field(description="What happens now, in a sentence.")
     estimated_duration_seconds: float | None = Field(
-        description="Estimate from earlier jobs on this machine; null while there is nothing to estimate from."
+        description="From the size of the tree and earlier jobs; null when the tree is too large for a glance."
     )
     project_id: str
     database_name: str = Field(description="The schema that holds this project's index.")

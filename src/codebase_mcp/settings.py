@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,7 +22,9 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Set any of these as CODEBASE_MCP_<NAME> in the environment, for example CODEBASE_MCP_LOG_LEVEL=debug."""
 
-    model_config = SettingsConfigDict(env_prefix="CODEBASE_MCP_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CODEBASE_MCP_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     database_url: SecretStr | None = Field(
         None,
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(1_000_000, ge=1_000, description="Larger files are skipped, with the reason.")
     min_free_disk_bytes: int = Field(1_000_000_000, ge=0, description="With less free on the data disk, no job starts.")
     vector_index_rows: int = Field(50_000, ge=1, description="A project with more vectors gets an HNSW index.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _same_for_every_process(cls, data_dir: Path) -> Path:
+        """Clients do not expand `~`, and a worker does not start where its server did."""
+        return data_dir.expanduser().absolute()
 
     @property
     def is_embedded(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -41,7 +42,7 @@ def index(
     """
     from pathlib import Path
 
-    root = str(Path(path).expanduser().absolute())
+    root = str(Path(os.path.expanduser(path)).absolute()) if path.strip() else path
 
     async def work(service: Service) -> int:
         started = await service.start_indexing(

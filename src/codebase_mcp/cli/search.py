@@ -113,5 +113,8 @@ def _short(file_path: str) -> str:
     from pathlib import Path
 
     path = Path(file_path)
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return file_path
     return str(path.relative_to(here)) if path.is_relative_to(here) else file_path

@@ -102,6 +102,8 @@ class JobRunner:
         schema = tables.schema_name(self._job.project_id)
         await migrate_project(database, schema)
         async with database.transaction("writers", schema) as connection:
+            # The project may have been removed, with its last repository, after this job was started.
+            await projects.ensure_project(connection, self._job.project_id)
             repository = await projects.ensure_repository(connection, self._job.repo_path, self._job.repo_name)
             model_id = await projects.ensure_model(connection, identity, self._tools.embedder.dimensions)
             await store.attach_repository(connection, self._claim, repository.id)

@@ -65,6 +65,8 @@ def find_repositories(
     `also_known` are names and paths for which an empty answer is right: they are being indexed for the first time.
     """
     text = str(wanted).strip()
+    if "\0" in text:
+        raise InvalidInputError("repository contains a NUL character. Give its name, path or id.")
     found = [item for item in repositories if text in (str(item.id), item.path, item.name)]
     found = found or [item for item in repositories if item.path == os.path.realpath(os.path.expanduser(text))]
     found = found or [item for item in repositories if item.name.lower() == text.lower()]

@@ -50,6 +50,7 @@ ProjectId = Annotated[
         "CODEBASE_MCP_PROJECT_ID, then 'default'."
     ),
 ]
+JobsProjectId = Annotated[str | None, Field(description="Only jobs of this project; of any project when left out.")]
 Force = Annotated[bool, Field(description="Read every file again instead of only the changed ones.")]
 AllowLargeRoot = Annotated[
     bool, Field(description="Accept a root that looks like a mistake, such as / or a home directory.")
@@ -63,7 +64,7 @@ CreatedAfter = Annotated[
     Annotated[datetime, AfterValidator(_in_utc)] | None,
     Field(description="Only jobs created after this ISO 8601 time; UTC when it names no time zone."),
 ]
-Offset = Annotated[int, Field(ge=0, description="How many to skip.")]
+Offset = Annotated[int, Field(ge=0, le=2**31 - 1, description="How many to skip.")]
 JobLimit = Annotated[int, Field(ge=1, le=100, description="Most jobs to return.")]
 HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return.")]
 Confirmed = Annotated[bool, Field(description="Must be true; makes sure that it is meant.")]
@@ -95,8 +96,8 @@ class Tools:
 
         Example: {"repo_path": "/home/me/src/shop"}
 
-        Errors: VALIDATION_ERROR (path relative, missing, not a directory, not readable, too broad, disk too full),
-        DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR.
+        Errors: VALIDATION_ERROR (path relative, missing, not a directory, not readable, too broad),
+        DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR (away, or the disk too full).
         """
         await self._service.ready()
         return await self._service.start_indexing(
@@ -151,7 +152,7 @@ class Tools:
     async def get_job_status(
         self,
         job_id: JobIdArgument,
-        project_id: ProjectId = None,
+        project_id: JobsProjectId = None,
         include_events: Annotated[bool, Field(description="Also return the job's audit trail.")] = False,
     ) -> JobReport:
         """Progress and outcome of one indexing job: phase, percentage, counts, time left, skipped files, errors.
@@ -174,7 +175,7 @@ class Tools:
         *,
         status: Annotated[JobStatus | None, Field(description="Only jobs in this state.")] = None,
         repo_path: Annotated[str | None, Field(description="Only paths that contain this text.")] = None,
-        project_id: Annotated[str | None, Field(description="Only this project; all projects when left out.")] = None,
+        project_id: JobsProjectId = None,
         created_after: CreatedAfter = None,
         limit: JobLimit = 20,
         offset: Offset = 0,
@@ -202,7 +203,7 @@ class Tools:
 
     @tool(title="Cancel an indexing job", annotations=STOPS)
     async def cancel_job(
-        self, job_id: JobIdArgument, confirmed: Confirmed = False, project_id: ProjectId = None
+        self, job_id: JobIdArgument, confirmed: Confirmed = False, project_id: JobsProjectId = None
     ) -> CancelledJob:
         """Cancel a pending, running or blocked indexing job. Work stops within 5 seconds.
 
@@ -233,7 +234,8 @@ class Tools:
             Field(description="true ranks tests like other files, false leaves them out; null decides by the query."),
         ] = None,
         max_tokens: Annotated[
-            int | None, Field(description="Budget of the answer in tokens; 6,000 by default.")
+            int | None,
+            Field(ge=200, le=100_000, description="Budget of the results in tokens; 6,000 by default."),
         ] = None,
     ) -> SearchAnswer:
         """Find where something is in the indexed code: one best excerpt per file, the most relevant file first.

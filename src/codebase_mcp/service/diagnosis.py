@@ -35,7 +35,7 @@ _PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter
 
 async def examine(settings: Settings, life: Life) -> list[Check]:
     """All checks, in the order in which things depend on each other."""
-    database_fix = "Start the server or correct DATABASE_URL; see logs/postgresql.log."
+    database_fix = "External: start the server or correct DATABASE_URL. Embedded: see logs/postgresql.log."
     model_fix = "Install codebase-mcp again: its model files are damaged."
     database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
@@ -93,6 +93,9 @@ async def _tried(name: str, check: Callable[[], Awaitable[Check]], fix: str) -> 
         return await check()
     except CodebaseMcpError as error:
         return Check(name=name, is_ok=False, detail=str(error), fix=fix)
+    except Exception as error:
+        # A doctor that dies of what it finds helps nobody.
+        return Check(name=name, is_ok=False, detail=f"{type(error).__name__}: {error}", fix=fix)
 
 
 def _versions() -> Check:

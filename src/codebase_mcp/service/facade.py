@@ -25,6 +25,7 @@ from codebase_mcp.answers import (
 )
 from codebase_mcp.domain import Job, JobStatus
 from codebase_mcp.errors import (
+    DatabaseError,
     InvalidInputError,
     InvalidStatusError,
     JobNotFoundError,
@@ -36,6 +37,7 @@ from codebase_mcp.jobs import store
 from codebase_mcp.jobs.estimate import estimated_seconds, size_at_a_glance
 from codebase_mcp.jobs.store import JobFilter
 from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, SearchAnswer, SearchRequest
+from codebase_mcp.search.scope import check_request
 from codebase_mcp.search.service import SearchService
 from codebase_mcp.service import diagnosis, inputs, reports, repositories
 from codebase_mcp.service.life import Life
@@ -74,7 +76,7 @@ class Service:
         """Starts preparing the database in the background; returns at once."""
         self._life.launch()
 
-    async def ready(self, within_seconds: float = 3.0) -> None:
+    async def ready(self, within_seconds: float = 2.5) -> None:
         """Waits for the database; after that long raises why it is not there."""
         await self._life.ready(within_seconds)
 
@@ -155,7 +157,7 @@ class Service:
         deadline = time.monotonic() + seconds
         last = None
         while True:
-            report = await self.job_status(job_id)
+            report = await self._status_until(job_id, deadline)
             shown = (report.status, report.phase, report.progress_percentage, report.progress_message)
             if on_progress is not None and shown != last:
                 await on_progress(report)
@@ -163,6 +165,16 @@ class Service:
             if report.status.is_terminal or time.monotonic() + POLL_SECONDS > deadline:
                 return report
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _status_until(self, job_id: UUID, deadline: float) -> JobReport:
+        """Who waits for a job should not lose sight of it because the database is away for a moment."""
+        while True:
+            try:
+                return await self.job_status(job_id)
+            except DatabaseError as error:
+                if not error.is_transient or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
 
     async def list_jobs(
         self,
@@ -176,6 +188,7 @@ class Service:
     ) -> JobList:
         """A page of jobs, newest first; of all projects unless one is named."""
         inputs.checked_page(limit, offset)
+        inputs.refuse_nul("repo_path", repo_path)
         if created_after is not None and created_after.tzinfo is None:
             raise InvalidInputError(
                 f"created_after {created_after.isoformat()} needs a time zone, for example a final Z."
@@ -217,12 +230,15 @@ class Service:
         max_tokens: int | None = None,
     ) -> SearchAnswer:
         """The best chunks of the best files of a project."""
-        project, _ = await self._existing_project(project_id)
+        project = await self._resolved(project_id)
         request = SearchRequest(
             query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
             limit=limit, include_tests=include_tests,
             max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
         )  # fmt: skip
+        check_request(request)
+        async with self._database.transaction() as connection:
+            await _known_schema(connection, project)
         return await self._search.search(request)
 
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
@@ -240,10 +256,13 @@ class Service:
 
     async def _existing_project(self, project_id: str | None) -> tuple[str, str]:
         """(project id, schema) of a project that exists; reading an unknown one is an error."""
-        fallback = self._settings.project_id
-        project = await asyncio.to_thread(inputs.resolve_project, project_id, Path.cwd(), fallback)
+        project = await self._resolved(project_id)
         async with self._database.transaction() as connection:
             return project, await _known_schema(connection, project)
+
+    async def _resolved(self, project_id: str | None) -> str:
+        here = inputs.working_directory()
+        return await asyncio.to_thread(inputs.resolve_project, project_id, here, self._settings.project_id)
 
     # --- looking after the installation ---
 
@@ -266,7 +285,8 @@ async def _known_schema(connection: AsyncConnection, project_id: str) -> str:
     schema = await projects.project_schema(connection, project_id)
     if schema is None:
         raise ProjectNotFoundError(
-            f"There is no project {project_id!r}. Index a repository into it first with start_indexing_background."
+            f"There is no project {project_id!r}. Index a repository into it first: start_indexing_background, "
+            "or `codebase-mcp index PATH`."
         )
     return schema
 
@@ -278,7 +298,7 @@ async def _known_job(connection: AsyncConnection, job_id: UUID, project_id: str 
     if job is None or (project_id is not None and job.project_id != project_id):
         where = "" if project_id is None else f" in project {project_id!r}"
         raise JobNotFoundError(
-            f"There is no job {job_id}{where}. list_background_jobs shows those that exist; ended ones go after 7 days."
+            f"There is no job {job_id}{where}. Those that exist: list_background_jobs, or `codebase-mcp jobs list`."
         )
     return job
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from codebase_mcp.errors import InvalidInputError
 
 CONFIG_FILE = Path(".codebase-mcp") / "config.json"
+LARGEST_OFFSET = 2**31 - 1
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
@@ -17,8 +18,7 @@ def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
     """The real path of a directory that can be indexed."""
     if not repo_path.strip():
         raise InvalidInputError("repo_path is empty. Give the absolute path of a repository.")
-    if "\0" in repo_path:
-        raise InvalidInputError("repo_path contains a NUL character. Give the absolute path of a repository.")
+    refuse_nul("repo_path", repo_path)
     given = Path(repo_path)
     if not given.is_absolute():
         raise InvalidInputError(f"repo_path must be absolute, got {repo_path!r}. Give the full path of the repository.")
@@ -26,7 +26,7 @@ def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
     if not allow_large_root and _is_large_root(root):
         raise InvalidInputError(
             f"repo_path {root} is a whole disk or home directory, not a repository. "
-            "Give a folder below it, or pass allow_large_root=true if you mean it."
+            "Give a folder below it, or allow a large root (allow_large_root) if you mean it."
         )
     return root
 
@@ -74,6 +74,14 @@ def checked_name(name: str) -> str:
     return name.strip()
 
 
+def working_directory() -> Path:
+    """Where this process runs; the root of the disk when that folder was deleted, as a removed work tree is."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
+
+
 def resolve_project(explicit: str | None, near: Path, fallback: str) -> str:
     """The project of a request: given, else configured in or above `near`, else the setting."""
     if explicit is not None:
@@ -98,8 +106,14 @@ def _configured_project(config: Path) -> str:
 def checked_page(limit: int, offset: int) -> None:
     if not 1 <= limit <= 100:
         raise InvalidInputError(f"limit must be between 1 and 100, got {limit}.")
-    if offset < 0:
-        raise InvalidInputError(f"offset must not be negative, got {offset}.")
+    if not 0 <= offset <= LARGEST_OFFSET:
+        raise InvalidInputError(f"offset must be between 0 and {LARGEST_OFFSET}, got {offset}.")
+
+
+def refuse_nul(name: str, value: str | None) -> None:
+    """PostgreSQL and the file system know no text with a NUL."""
+    if value is not None and "\0" in value:
+        raise InvalidInputError(f"{name} contains a NUL character. Leave it out.")
 
 
 def refuse_unconfirmed(confirmed: bool, what: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryReport
 from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
 from codebase_mcp.jobs import store
@@ -50,9 +48,13 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
         jobs = {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
+    paths = {repository.path for repository in known}
+    for job in jobs.values():
+        if job.repo_path not in paths and wanted in (job.repo_path, job.repo_name):
+            return await _cancelled_first_job(database, job)
     repository = _the_one(wanted, known)
-    if job := jobs.pop(repository.path, None):
-        await store.cancel(database, job.id)
+    if active := jobs.pop(repository.path, None):
+        await store.cancel(database, active.id)
     if len(known) == 1 and not jobs:
         async with database.maintenance(autocommit=False) as connection:
             await projects.drop_project(connection, project_id, schema)
@@ -60,8 +62,7 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
         async with database.maintenance(schema, autocommit=False) as connection:
             await projects.delete_repository(connection, repository.id)
         async with database.maintenance() as connection:
-            for table in ("embeddings", "code_chunks", "lexical_postings", "symbols", "code_files"):
-                await connection.execute(sa.text(f'VACUUM "{schema}".{table}'))
+            await projects.give_space_back(connection, schema)
     return RemovedRepository(
         path=repository.path,
         name=repository.name,
@@ -69,6 +70,18 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
         files_removed=repository.file_count,
         chunks_removed=repository.chunk_count,
         message=f"The index of {repository.path} was removed. The files themselves were not touched.",
+    )
+
+
+async def _cancelled_first_job(database: Database, job: Job) -> RemovedRepository:
+    await store.cancel(database, job.id)
+    return RemovedRepository(
+        path=job.repo_path,
+        name=job.repo_name,
+        project_id=job.project_id,
+        files_removed=0,
+        chunks_removed=0,
+        message=f"Nothing of {job.repo_path} was indexed yet; its job was cancelled.",
     )
 
 

@@ -120,14 +120,26 @@ async def mark_complete(connection: AsyncConnection, repository_id: int, indexed
     )
 
 
+_INDEX_TABLES = (
+    tables.embeddings, tables.symbols, tables.code_chunks, tables.lexical_postings, tables.lexical_segments,
+    tables.code_files,
+)  # fmt: skip
+
+
 async def delete_repository(connection: AsyncConnection, repository_id: int) -> None:
     """Deletes a repository with all its rows."""
-    for table in (
-        tables.embeddings, tables.symbols, tables.code_chunks, tables.lexical_postings, tables.lexical_segments,
-        tables.code_files,
-    ):  # fmt: skip
+    for table in _INDEX_TABLES:
         await connection.execute(sa.delete(table).where(table.c.repository_id == repository_id))
     await connection.execute(sa.delete(tables.repositories).where(tables.repositories.c.id == repository_id))
+
+
+async def give_space_back(connection: AsyncConnection, schema: str) -> None:
+    """Makes the room of deleted rows usable again, and returns what lies at the ends of the tables to the disk.
+
+    Needs a connection in autocommit.
+    """
+    for table in _INDEX_TABLES:
+        await connection.execute(sa.text(f'VACUUM "{schema}".{table.name}'))
 
 
 async def drop_project(connection: AsyncConnection, project_id: str, schema: str) -> None:
