@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NewType
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -13,9 +13,6 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-JobId = NewType("JobId", UUID)
-ProjectId = NewType("ProjectId", str)
 
 MAX_RUNNING_JOBS = 3
 INDEX_ID_LIMIT = 2**32 - 1

@@ -168,7 +168,7 @@ async def test_a_job_is_given_up_after_five_fruitless_take_overs(database: Datab
     assert await jobs.try_claim(database) is None
     given_up = await jobs.current(database, job.id)
     assert (given_up.status, given_up.phase, given_up.error_type) == (JobStatus.FAILED, JobPhase.DONE, "WorkerDied")
-    assert "died 5 times in a row" in str(given_up.error_message)
+    assert "died 6 times in a row" in str(given_up.error_message)
     assert "before the files were listed" in str(given_up.error_message)
     assert (await jobs.event_types(database, job.id))[-1] == "failed"
 

@@ -303,6 +303,19 @@ async def test_waiting_work_tells_what_could_be_claimed_from_what_runs(database:
     assert (await store.waiting_work(database)).claimable == 1
 
 
+async def test_work_that_waits_although_a_slot_is_free_counts_as_lapsed(database: Database) -> None:
+    waiting = await jobs.start(database, "/src/waiting")
+    await jobs.set_column(database, waiting.id, "created_at = created_at - interval '1 minute'")
+    assert 45 < (await store.waiting_work(database)).longest_lapse_seconds < 70
+    running = [await jobs.start(database, f"/src/{n}") for n in range(3)]
+    await jobs.set_column(database, waiting.id, "status = 'cancelled', finished_at = now(), cancelled_at = now()")
+    for _ in running:
+        await jobs.claim(database)
+    late = await jobs.start(database, "/src/late")
+    await jobs.set_column(database, late.id, "created_at = created_at - interval '1 minute'")
+    assert (await store.waiting_work(database)).longest_lapse_seconds == 0
+
+
 async def test_rates_come_from_completed_jobs_alone_newest_first(database: Database) -> None:
     for name in "ab":
         job = await jobs.running(database, f"/src/{name}")
@@ -326,8 +339,10 @@ async def test_failed_files_are_those_of_the_last_completed_job(database: Databa
         await jobs.finish(database, job)
     await jobs.in_state(database, JobStatus.FAILED)
     async with database.transaction() as connection:
-        assert await store.failed_paths(connection, "default", "/src/shop") == ["newer.py"]
-        assert await store.failed_paths(connection, "other", "/src/shop") == []
+        failed = await store.failed_files(connection, "default", "/src/shop")
+        assert [(file.relative_path, file.reason) for file in failed] == [("newer.py", "it died")]
+        assert await store.failed_files(connection, "default", "/src/shop", index_fingerprint="another") == []
+        assert await store.failed_files(connection, "other", "/src/shop") == []
 
 
 async def test_the_claim_reads_its_candidates_from_an_index(database: Database) -> None:

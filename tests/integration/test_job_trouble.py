@@ -21,6 +21,7 @@ from codebase_mcp.errors import (
 )
 from codebase_mcp.indexing.pool import ParsingPool
 from codebase_mcp.jobs import batches, runner, store
+from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.runner import JobRunner
 from tests.support import jobs, poison
 from tests.support.runs import SHOP, Bench, GatedPool, ThreadPool, counts
@@ -76,8 +77,21 @@ async def test_a_file_that_kills_its_process_fails_alone_and_the_job_completes(b
     assert "1 failed" in job.progress_message
     assert await bench.indexed() == {"b.py": "x = 1\n", "c.py": "y = 1\n"}
     async with bench.database.transaction() as connection:
-        failed = await store.failed_paths(connection, "default", str(bench.root))
-    assert failed == ["a/poison.py"]
+        failed = await store.failed_files(connection, "default", str(bench.root))
+    assert [file.relative_path for file in failed] == ["a/poison.py"]
+
+
+@pytest.mark.usefixtures("real_pool")
+async def test_a_file_that_failed_is_tried_again_only_when_it_changed_or_is_asked_for(bench: Bench) -> None:
+    shutil.rmtree(bench.root)
+    bench.write({"a/poison.py": "boom = 1\n", "b.py": "x = 1\n"})
+    await bench.run()
+    again = await bench.run()
+    assert counts(again) == (0, 1, 0, 1)
+    assert await jobs.reasons(bench.database, again.id) == {"a/poison.py": REASON}
+    assert counts(await bench.run(metadata={"retry_paths": ["a/poison.py"]})) == (0, 1, 0, 1)
+    (bench.root / "a" / "poison.py").rename(bench.root / "cured.py")
+    assert counts(await bench.run()) == (1, 1, 0, 0)
 
 
 async def test_a_retry_reads_the_failed_file_again(bench: Bench) -> None:
@@ -319,3 +333,20 @@ async def test_a_job_that_is_pruned_under_its_worker_ends_quietly(
 
 async def gone(bench: Bench) -> None:
     await jobs.execute(bench.database, "DELETE FROM codebase_mcp.indexing_jobs")
+
+
+async def test_a_job_after_one_that_was_cancelled_in_its_finish_does_what_that_one_left_undone(bench: Bench) -> None:
+    undisturbed = Bench(bench.database, bench.settings, bench.root, project_id="undisturbed")
+    await undisturbed.run()
+    job = await bench.start()
+    claimed = await bench.claim()
+
+    async def cancel_first(*arguments: Any) -> None:
+        await store.cancel(bench.database, job.id)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Finishing, "_count_references", cancel_first)
+        await JobRunner(claimed, bench.tools).run()
+    assert (await jobs.current(bench.database, job.id)).status is JobStatus.CANCELLED
+    assert counts(await bench.run()) == (0, 5, 0, 0)
+    assert await bench.digest() == await undisturbed.digest()

@@ -237,7 +237,7 @@ def holder(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subpr
     """A process that holds the host lock, as a worker does."""
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param])
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param, "worker"])
     until_now(lambda: living_worker(settings) == process.pid, what="the lock to be held")
     yield process
     process.kill()

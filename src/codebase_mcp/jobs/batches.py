@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedBatch
-from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
 from codebase_mcp.indexing.pool import PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
 from codebase_mcp.jobs import store
+from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
 from codebase_mcp.logs import get_logger
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.index_store import Target
 
 log = get_logger(__name__)
+
+# The beginning says, as for every unreadable file, that what is indexed of it is kept.
+BACK_AGAIN = "cannot be read: it was missing for a moment"
 
 PENDING_PAGE = 2_000
 MERGE_FAN_IN = 16
@@ -142,16 +146,21 @@ class Batches:
     async def _commit_all(self, files: tuple[PendingFile, ...], preparing: asyncio.Task[list[EmbeddedBatch]]) -> None:
         by_path = {file.relative_path: file for file in files}
         for embedded in await preparing:
-            await asyncio.to_thread(self._refuse_a_vanished_root, embedded.batch)
-            await self._commit(by_path, embedded)
+            batch = embedded.batch
+            if any(outcome.reason == DELETED for outcome in batch.outcomes):
+                batch = await asyncio.to_thread(self._really_deleted, batch)
+            await self._commit(by_path, EmbeddedBatch(batch, embedded.vectors))
 
-    def _refuse_a_vanished_root(self, batch: PreparedBatch) -> None:
-        """Prevents: a root that was unmounted during the job from being read as the deletion of every file."""
-        if any(outcome.reason == DELETED for outcome in batch.outcomes) and not Path(self._job.repo_path).is_dir():
-            raise RepositoryUnreadableError(
-                f"{self._job.repo_path} disappeared while it was being indexed; its index is kept. "
-                "Make the folder available again and start anew."
-            )
+    def _really_deleted(self, batch: PreparedBatch) -> PreparedBatch:
+        """Prevents: a root that was unmounted for a moment from being read as the deletion of its files."""
+        refuse_an_empty_root(self._job.repo_path)
+        outcomes = (
+            replace(outcome, reason=BACK_AGAIN)
+            if outcome.reason == DELETED and os.path.lexists(Path(self._job.repo_path, outcome.relative_path))
+            else outcome
+            for outcome in batch.outcomes
+        )
+        return replace(batch, outcomes=tuple(outcomes))
 
     async def _commit(self, by_path: dict[str, PendingFile], embedded: EmbeddedBatch) -> None:
         batch, target = embedded.batch, self._target

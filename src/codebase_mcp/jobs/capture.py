@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from codebase_mcp.domain import DiscoveredFile, FileState
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
+from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover, head_commit
 from codebase_mcp.jobs.store import CapturedFile
 
@@ -40,6 +42,8 @@ class Staleness:
     known: Mapping[str, KnownFile]
     index_fingerprint: str
     force_reindex: bool
+    failed: Mapping[str, FileOutcome] = field(default_factory=dict)
+    """Files that failed in the last completed job; one that did not change would only fail again."""
     retry_paths: frozenset[str] = frozenset()
     """Files to read again whatever is known of them."""
 
@@ -49,7 +53,15 @@ class Staleness:
         must_read = self.force_reindex or found.relative_path in self.retry_paths
         if not must_read and self._is_as_indexed(found):
             return CapturedFile(found, FileState.UNCHANGED, None)
+        if not must_read and (failure := self._same_failure(found)) is not None:
+            return CapturedFile(found, FileState.FAILED, failure.reason)
         return CapturedFile(found, FileState.PENDING, None)
+
+    def _same_failure(self, found: DiscoveredFile) -> FileOutcome | None:
+        failure = self.failed.get(found.relative_path)
+        if failure is None or (failure.size_bytes, failure.mtime_ns) != (found.size_bytes, found.mtime_ns):
+            return None
+        return failure
 
     def _is_as_indexed(self, found: DiscoveredFile) -> bool:
         known = self.known.get(found.relative_path)
@@ -58,3 +70,17 @@ class Staleness:
             and known.index_fingerprint == self.index_fingerprint
             and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
         )
+
+
+def refuse_an_empty_root(repo_path: str) -> None:
+    """Prevents: an unmounted or emptied root from being read as the deletion of every file."""
+    try:
+        with os.scandir(repo_path) as entries:
+            if next(entries, None) is not None:
+                return
+    except OSError:
+        pass
+    raise RepositoryUnreadableError(
+        f"{repo_path} became unreadable or empty while it was being indexed; its index is kept. "
+        "Make the folder available again and start anew."
+    )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 DEFAULT_BYTES_PER_SECOND = 1_500_000.0
 """Source bytes per second on a two-core laptop."""
+SIMILAR = 10
+"""A job that read less than one tenth of the size tells about its overhead, not about its rate."""
 STARTING_SECONDS = 1.5
 """A worker that starts cold needs about this long before it claims."""
 _IGNORED = frozenset({".git", ".hg", ".svn", "node_modules", ".venv", "venv", "__pycache__", ".tox"})
@@ -20,7 +22,7 @@ def estimated_seconds(size_bytes: int, completed: Sequence[tuple[int, float]]) -
     weighted = [
         (math.exp(-abs(math.log((size_bytes + 1) / job_bytes))), job_bytes / seconds)
         for job_bytes, seconds in completed
-        if seconds > 0
+        if seconds > 0 and job_bytes >= size_bytes / SIMILAR
     ]
     total = sum(weight for weight, _ in weighted)
     rate = sum(weight * rate for weight, rate in weighted) / total if total else DEFAULT_BYTES_PER_SECOND

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codebase_mcp.domain import Job, JobPhase
-from codebase_mcp.errors import LeaseLostError, RepositoryUnreadableError
+from codebase_mcp.errors import LeaseLostError
 from codebase_mcp.indexing.terms import joined_term
 from codebase_mcp.jobs import store
+from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.storage import index_store, projects, references, segments
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from codebase_mcp.jobs.store import Claim
     from codebase_mcp.jobs.tools import Tools
     from codebase_mcp.storage.index_store import Target
+    from codebase_mcp.storage.projects import Repository
     from codebase_mcp.storage.segments import LiveIds
 
 VANISHED_PER_STEP = 500
@@ -48,10 +49,11 @@ class Finishing:
 
     async def run(self) -> Job:
         job = await self._current_job()
-        vanished = await self._remove_vanished(job)
-        if job.files_indexed or vanished:
+        await self._remove_vanished(job)
+        repository = await self._repository()
+        if repository.version != repository.finished_version:
             await self._count_references()
-            await self._merge_segments()
+            await self._merge_segments(repository)
         return await self._finish(job)
 
     async def _current_job(self) -> Job:
@@ -61,17 +63,15 @@ class Finishing:
             raise LeaseLostError
         return job
 
-    async def _remove_vanished(self, job: Job) -> int:
-        removed = 0
+    async def _remove_vanished(self, job: Job) -> None:
         while True:
             async with self._database.transaction("writers", self._target.schema) as connection:
                 gone = await store.vanished_files(connection, job, self._target.schema, VANISHED_PER_STEP)
             if not gone:
-                return removed
-            await asyncio.to_thread(_refuse_an_empty_root, job.repo_path)
+                return
+            await asyncio.to_thread(refuse_an_empty_root, job.repo_path)
             async with self._fenced.step("removing deleted files") as connection:
                 await index_store.remove_files(connection, self._target.repository_id, gone)
-            removed += len(gone)
 
     # --- references ---
 
@@ -100,9 +100,11 @@ class Finishing:
         files, counts = np.unique(distinct[:, 0], return_counts=True)
         return dict(zip(files.tolist(), counts.tolist(), strict=True))
 
-    async def _merge_segments(self) -> None:
+    async def _repository(self) -> Repository:
         async with self._database.transaction("writers", self._target.schema) as connection:
-            repository = await projects.repository(connection, self._target.repository_id)
+            return await projects.repository(connection, self._target.repository_id)
+
+    async def _merge_segments(self, repository: Repository) -> None:
         if repository.deleted_chunk_count > CLEANING_SHARE * max(1, repository.chunk_count):
             await self._fenced.clean_segments()
         while await self._fenced.merge_segments(fan_in=MERGE_FAN_IN):
@@ -113,20 +115,6 @@ class Finishing:
             done = await store.finish(connection, self._claim, _summary(job))
             await projects.mark_complete(connection, self._target.repository_id, job.metadata.get("head_commit"))
         return done
-
-
-def _refuse_an_empty_root(repo_path: str) -> None:
-    """Prevents: an unmounted or emptied root from being read as the deletion of every file."""
-    try:
-        with os.scandir(repo_path) as entries:
-            if next(entries, None) is not None:
-                return
-    except OSError:
-        pass
-    raise RepositoryUnreadableError(
-        f"{repo_path} became unreadable or empty while it was being indexed; its index is kept. "
-        "Make the folder available again and start anew."
-    )
 
 
 def _definers_by_term(names: Sequence[tuple[str, int]]) -> dict[str, list[int]]:

@@ -35,7 +35,7 @@ WITH hopeless AS (
       finished_at = clock_timestamp(), error_type = 'WorkerDied',
       error_message = format('The worker died %s times in a row without progress, last before %s. '
         'Exclude that file with .mcpignore and start again; what was indexed is kept.',
-        j.fruitless_attempts, coalesce(quote_literal(l.path), 'the files were listed')),
+        j.fruitless_attempts + 1, coalesce(quote_literal(l.path), 'the files were listed')),
       progress_message = 'failed'
   FROM last_file l WHERE j.id = l.id
   RETURNING j.*
@@ -95,16 +95,21 @@ WHERE id = :id AND attempt = :attempt AND status = 'running'
 RETURNING id;
 
 -- name: attach_repository
--- Prevents: a stale worker from pointing the job at a repository row. First write of a claimed job.
+-- Prevents: a stale worker from pointing the job at a repository row.
 UPDATE codebase_mcp.indexing_jobs SET repository_id = :repository_id
 WHERE id = :id AND attempt = :attempt AND status = 'running'
 RETURNING id;
 
+-- name: may_capture
+SELECT id FROM codebase_mcp.indexing_jobs
+WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0;
+
 -- name: capture
--- Prevents: a file list captured twice. It opens the transaction that copies the list into job_files.
+-- Prevents: a file list captured twice. It comes after the list was copied into job_files, in the same transaction, so
+-- that the job's row is not locked, and its lease not renewed, for as long as that takes.
 UPDATE codebase_mcp.indexing_jobs
 SET files_total = :files_total, files_scanned = :files_total, files_unchanged = :files_unchanged,
-    files_skipped = :files_skipped, bytes_total = :bytes_total, phase = 'indexing', fruitless_attempts = 0,
+    files_skipped = :files_skipped, files_failed = :files_failed, bytes_total = :bytes_total, phase = 'indexing', fruitless_attempts = 0,
     progress_message = :progress_message, metadata = metadata || CAST(:metadata AS jsonb),
     lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
 WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0
@@ -143,7 +148,8 @@ SELECT * FROM committed;
 -- name: mark_files
 UPDATE codebase_mcp.job_files f SET state = u.state, reason = u.reason
 FROM unnest(CAST(:ordinals AS integer[]), CAST(:states AS text[]), CAST(:reasons AS text[])) AS u(ordinal, state, reason)
-WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.state = 'pending';
+WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.ordinal = ANY(CAST(:ordinals AS integer[]))
+  AND f.state = 'pending';
 
 -- name: fence
 -- Prevents: the same as commit_batch, for the upkeep of the index that moves no file to another state.
@@ -210,7 +216,7 @@ SELECT * FROM blocked;
 WITH released AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'pending', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
-      progress_message = 'waiting for a worker'
+      fruitless_attempts = greatest(0, fruitless_attempts - 1), progress_message = 'waiting for a worker'
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING *
 ), event AS (
@@ -239,7 +245,7 @@ SELECT * FROM cancelled;
 WITH old AS (
   SELECT id FROM codebase_mcp.indexing_jobs
   WHERE finished_at < clock_timestamp() - make_interval(days => :retention_days)
-  ORDER BY finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+  ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 DELETE FROM codebase_mcp.indexing_jobs j USING old WHERE j.id = old.id RETURNING j.id;
 
@@ -261,12 +267,13 @@ WHERE job_id = :id AND state IN ('skipped', 'failed') GROUP BY state, reason ORD
 SELECT ordinal, relative_path, size_bytes, mtime_ns FROM codebase_mcp.job_files
 WHERE job_id = :id AND state = 'pending' AND ordinal > :after ORDER BY ordinal LIMIT :limit;
 
--- name: failed_paths
--- The files that the last ended job of this repository could not index.
-SELECT f.relative_path FROM codebase_mcp.job_files f
+-- name: failed_files
+-- The files that the last completed job of this repository could not index.
+SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.reason FROM codebase_mcp.job_files f
 WHERE f.state = 'failed' AND f.job_id = (
   SELECT id FROM codebase_mcp.indexing_jobs
   WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
+    AND (CAST(:index_fingerprint AS text) IS NULL OR metadata ->> 'index_fingerprint' = :index_fingerprint)
   ORDER BY created_at DESC LIMIT 1);
 
 -- name: waiting_work
@@ -275,8 +282,13 @@ SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retr
          OR (status = 'running' AND lease_expires_at < clock_timestamp())) AS claimable,
        count(*) FILTER (WHERE status = 'running' AND lease_expires_at >= clock_timestamp()) AS running,
        count(*) AS active,
-       coalesce(max(extract(epoch FROM clock_timestamp() - greatest(lease_expires_at, retry_at, created_at)))
-         FILTER (WHERE status = 'running' AND lease_expires_at < clock_timestamp()), 0) AS longest_lapse_seconds
+       greatest(0,
+         max(extract(epoch FROM clock_timestamp() - lease_expires_at)) FILTER (WHERE status = 'running'),
+         -- A worker takes new work within seconds, unless all slots are taken.
+         CASE WHEN count(*) FILTER (WHERE status = 'running') < 3
+           THEN max(extract(epoch FROM clock_timestamp() - coalesce(retry_at, created_at)))
+             FILTER (WHERE status = 'blocked' OR (status = 'pending' AND attempt = 0)) - 10
+         END) AS longest_lapse_seconds
 FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
 
 -- name: recent_rates
@@ -285,11 +297,12 @@ SELECT bytes_done, extract(epoch FROM completed_at - started_at) AS seconds FROM
 WHERE status = 'completed' AND bytes_done > 0 ORDER BY completed_at DESC LIMIT 10;
 
 -- name: vanished_files
--- Prevents: hits in files that are gone. PROJECT stands for the project's schema.
+-- Prevents: hits in files that are gone. PROJECT stands for the project's schema. NOT IN is hashed whatever the planner
+-- believes of a job that is not in its statistics yet; NOT EXISTS became a nested loop over all files.
 SELECT c.id FROM PROJECT.code_files c
 WHERE c.repository_id = :repository_id
-  AND NOT EXISTS (SELECT 1 FROM codebase_mcp.job_files f
-    WHERE f.job_id = :id AND f.relative_path = c.relative_path
+  AND c.relative_path NOT IN (SELECT f.relative_path FROM codebase_mcp.job_files f
+    WHERE f.job_id = :id
       AND (f.state IN ('pending', 'indexed', 'unchanged') 
         OR f.reason LIKE 'permission denied%' OR f.reason LIKE 'cannot be read%'))
   AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:unreadable_paths AS text[])) AS unreadable(path)

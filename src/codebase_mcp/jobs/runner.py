@@ -114,14 +114,12 @@ class JobRunner:
         self._listing = listing = Listing()
         await asyncio.to_thread(list_files, Path(self._job.repo_path), settings.max_file_bytes, listing)
         self._listing = None
-        async with database.transaction("writers", target.schema) as connection:
-            known = await index_store.known_files(connection, target.repository_id)
-        retry_paths = frozenset(self._job.metadata.get("retry_paths", ()))
-        staleness = Staleness(known, target.index_fingerprint, self._job.force_reindex, retry_paths)
+        staleness = await self._staleness(target)
         captured = await asyncio.to_thread(lambda: [staleness.decide(found) for found in listing.files])
         remembered = {
             "head_commit": listing.head_commit,
             "unreadable_paths": listing.unreadable_paths,
+            "index_fingerprint": target.index_fingerprint,
         }
         pending = sum(file.state is FileState.PENDING for file in captured)
         async with database.transaction("writers", target.schema) as connection:
@@ -130,6 +128,19 @@ class JobRunner:
                 await projects.mark_incomplete(connection, target.repository_id)
         if pending >= BULK_LOAD_FILES:
             await self._drop_vector_index(target)
+
+    async def _staleness(self, target: Target) -> Staleness:
+        job, fingerprint = self._job, target.index_fingerprint
+        async with self._tools.database.transaction("writers", target.schema) as connection:
+            known = await index_store.known_files(connection, target.repository_id)
+            failed = await store.failed_files(connection, job.project_id, job.repo_path, index_fingerprint=fingerprint)
+        return Staleness(
+            known,
+            fingerprint,
+            job.force_reindex,
+            {file.relative_path: file for file in failed},
+            frozenset(job.metadata.get("retry_paths", ())),
+        )
 
     async def _drop_vector_index(self, target: Target) -> None:
         index = vector_index.VectorIndex(target.schema, target.model_id, self._tools.embedder.dimensions)

@@ -55,6 +55,7 @@ class HostLock:
 
     def free(self) -> None:
         if self._lock is not None:
+            os.ftruncate(self._lock.fileno, 0)
             self._lock.close()
             self._lock = None
 
@@ -94,7 +95,7 @@ class Spawner:
             self._spawn()
             return True
         if work.longest_lapse_seconds > LAPSE_SECONDS:
-            # The holder of the lock is frozen; the leases say so.
+            # The holder of the lock is frozen: a lease lapsed, or work waits although a slot is free.
             self._spawn("--ignore-host-lock")
             return True
         return False

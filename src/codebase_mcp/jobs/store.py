@@ -33,6 +33,10 @@ FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
 
 CANCEL_TRIES = 3
+CAPTURED_AT_ONCE = 50_000
+"""Rows of one COPY: a statement has a deadline, a large repository has not."""
+PRUNED_AT_ONCE = 20
+"""A job may have a row for each of very many files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +206,11 @@ async def capture(
         "files_total": len(captured),
         "files_unchanged": sum(file.state is FileState.UNCHANGED for file in captured),
         "files_skipped": sum(file.state is FileState.SKIPPED for file in captured),
+        "files_failed": sum(file.state is FileState.FAILED for file in captured),
         "bytes_total": sum(file.found.size_bytes for file in pending),
         "metadata": json.dumps(metadata),
         "progress_message": f"{len(pending)} of {len(captured)} files to index",
     }
-    _held(await _row(connection, "capture", arguments))
     columns = ("job_id", "ordinal", "relative_path", "size_bytes", "mtime_ns", "state", "reason")
     records = [
         (
@@ -215,7 +219,11 @@ async def capture(
         )
         for ordinal, file in enumerate(captured)
     ]  # fmt: skip
-    await copy_rows(connection, tables.job_files, tables.CONTROL_SCHEMA, columns, records)
+    _held(await _row(connection, "may_capture", {"id": claim.job_id, "attempt": claim.attempt}))
+    for start in range(0, len(records), CAPTURED_AT_ONCE):
+        part = records[start : start + CAPTURED_AT_ONCE]
+        await copy_rows(connection, tables.job_files, tables.CONTROL_SCHEMA, columns, part)
+    _held(await _row(connection, "capture", arguments))
 
 
 async def commit_batch(connection: AsyncConnection, claim: Claim, counts: BatchCounts, *, is_checkpoint: bool) -> Job:
@@ -311,9 +319,16 @@ async def pending_files(connection: AsyncConnection, job_id: UUID, *, after: int
     return [PendingFile(**row) for row in rows]
 
 
-async def failed_paths(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:
-    rows = await _rows(connection, "failed_paths", {"project_id": project_id, "repo_path": repo_path})
-    return [row["relative_path"] for row in rows]
+async def failed_files(
+    connection: AsyncConnection, project_id: str, repo_path: str, *, index_fingerprint: str | None = None
+) -> list[FileOutcome]:
+    """What the last completed job of a repository, of this fingerprint if given, could not index, as it was then."""
+    where = {"project_id": project_id, "repo_path": repo_path, "index_fingerprint": index_fingerprint}
+    rows = await _rows(connection, "failed_files", where)
+    return [
+        FileOutcome(row["relative_path"], FileState.FAILED, row["reason"], row["size_bytes"], row["mtime_ns"])
+        for row in rows
+    ]
 
 
 async def waiting_work(database: Database) -> WaitingWork:
@@ -359,8 +374,8 @@ async def prune(database: Database, retention_days: int) -> int:
     """Deletes jobs that ended longer ago than `retention_days`, with their files and events; returns how many."""
     deleted = 0
     while True:
-        async with database.transaction("control") as connection:
-            rows = await _rows(connection, "prune", {"retention_days": retention_days})
+        async with database.transaction("writers") as connection:
+            rows = await _rows(connection, "prune", {"retention_days": retention_days, "limit": PRUNED_AT_ONCE})
         deleted += len(rows)
-        if len(rows) < 1000:
+        if len(rows) < PRUNED_AT_ONCE:
             return deleted

@@ -73,8 +73,8 @@ class Worker:
         schema that a newer program has migrated, and a database that was deleted."""
         try:
             await self._check_schema()
-            await self._prune()
             await self._claim_jobs()
+            await self._prune()
             return not await self._may_leave()
         except SchemaMismatchError as error:
             log.warning("worker leaves", reason=error.message)
@@ -105,8 +105,8 @@ class Worker:
 
     async def _prune(self) -> None:
         if time.monotonic() >= self._prune_at:
-            deleted = await store.prune(self._tools.database, self._tools.settings.retention_days)
             self._prune_at = time.monotonic() + PRUNE_SECONDS
+            deleted = await store.prune(self._tools.database, self._tools.settings.retention_days)
             if deleted:
                 log.info("old jobs deleted", jobs=deleted)
 

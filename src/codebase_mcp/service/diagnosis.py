@@ -149,9 +149,17 @@ def stop_everything(settings: Settings) -> list[str]:
     return said
 
 
+def _is_worker(pid: int) -> bool:
+    """The number in a lock file may be that of a process long gone, given to another one since."""
+    try:
+        return "worker" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+
+
 def _stop_worker(settings: Settings) -> str:
     pid = living_worker(settings)
-    if not pid or not psutil.pid_exists(pid):
+    if not pid or not _is_worker(pid):
         return "No automatically started worker was running."
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + WORKER_STOP_SECONDS

@@ -109,7 +109,7 @@ class Service:
             self._database, project_id=project, repo_path=str(root), repo_name=repo_name,
             force_reindex=force_reindex, metadata=metadata,
         )  # fmt: skip
-        await self._life.ensure_worker()
+        await self._life.look_after_jobs()
         return reports.started(job, is_new=is_new, estimated_seconds=await self._estimate(root))
 
     def _refuse_a_full_disk(self) -> None:
@@ -143,7 +143,7 @@ class Service:
                 await store.events(connection, job_id) if include_events else None,
             )
         if not job.status.is_terminal:
-            await self._life.ensure_worker()
+            await self._life.look_after_jobs()
         return report
 
     async def wait_for_job(
@@ -304,7 +304,7 @@ async def _known_job(connection: AsyncConnection, job_id: UUID, project_id: str 
 
 
 async def _paths_to_retry(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:
-    paths = await store.failed_paths(connection, project_id, repo_path)
+    paths = [file.relative_path for file in await store.failed_files(connection, project_id, repo_path)]
     if not paths:
         raise InvalidInputError(
             f"retry_failed: no file failed in the last completed job of {repo_path}. Start without retry_failed."

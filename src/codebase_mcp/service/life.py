@@ -67,6 +67,13 @@ class Life:
         work = await store.waiting_work(self.database)
         await asyncio.to_thread(self._spawner.ensure_worker, work)
 
+    async def look_after_jobs(self) -> None:
+        """`ensure_worker` for those who have done their work already and must not fail for the lack of a worker."""
+        try:
+            await self.ensure_worker()
+        except (CodebaseMcpError, OSError) as error:
+            log.warning("no worker could be started", error=str(error))
+
     async def close(self) -> None:
         self._stop.set()
         inline = {task for task in self._tasks if task.get_name() == "inline worker"}

@@ -94,7 +94,7 @@ async def replace_files(
     if not batch.files:
         return
     replaced = await known_files(connection, target.repository_id, [file.relative_path for file in batch.files])
-    deleted_chunks = await delete_files(connection, target.repository_id, [known.id for known in replaced.values()])
+    deleted_chunks = await delete_files(connection, [known.id for known in replaced.values()])
     await _copy_files(connection, target, batch, ids)
     await _copy_chunks(connection, target, batch, ids)
     await _copy_vectors(connection, target, batch, ids, vectors)
@@ -104,7 +104,7 @@ async def replace_files(
     await _count_change(connection, target.repository_id, len(batch.files) - len(replaced), chunks, deleted_chunks)
 
 
-async def delete_files(connection: AsyncConnection, repository_id: int, file_ids: Sequence[int]) -> int:
+async def delete_files(connection: AsyncConnection, file_ids: Sequence[int]) -> int:
     """Deletes files with everything below them; returns how many chunks went. Counts are the caller's to update."""
     if not file_ids:
         return 0
@@ -118,7 +118,7 @@ async def delete_files(connection: AsyncConnection, repository_id: int, file_ids
 
 async def remove_files(connection: AsyncConnection, repository_id: int, file_ids: Sequence[int]) -> int:
     """Takes files out of the index, counts included; returns how many chunks went."""
-    deleted_chunks = await delete_files(connection, repository_id, file_ids)
+    deleted_chunks = await delete_files(connection, file_ids)
     await _count_change(connection, repository_id, -len(file_ids), 0, deleted_chunks)
     return deleted_chunks
 

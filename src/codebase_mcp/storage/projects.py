@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from codebase_mcp.errors import RepositoryNotFoundError
 from codebase_mcp.storage import tables
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Repository:
     chunk_count: int
     deleted_chunk_count: int
     version: int
+    finished_version: int
 
 
 async def ensure_project(connection: AsyncConnection, project_id: str) -> str:
@@ -107,8 +109,9 @@ async def mark_incomplete(connection: AsyncConnection, repository_id: int) -> No
 
 
 async def mark_complete(connection: AsyncConnection, repository_id: int, indexed_commit: str | None) -> None:
+    """Raises RepositoryNotFoundError when the repository was removed meanwhile."""
     repositories = tables.repositories
-    await connection.execute(
+    marked = await connection.execute(
         sa.update(repositories)
         .where(repositories.c.id == repository_id)
         .values(
@@ -116,8 +119,11 @@ async def mark_complete(connection: AsyncConnection, repository_id: int, indexed
             indexed_commit=indexed_commit,
             last_indexed_at=sa.func.clock_timestamp(),
             version=repositories.c.version + 1,
+            finished_version=repositories.c.version + 1,
         )
     )
+    if marked.rowcount != 1:
+        raise RepositoryNotFoundError("The repository was removed while it was being indexed. Start again to index it.")
 
 
 _INDEX_TABLES = (
@@ -161,7 +167,7 @@ def _select() -> sa.Select[Any]:
     columns = tables.repositories.c
     return sa.select(
         columns.id, columns.path, columns.name, columns.indexed_commit, columns.last_indexed_at, columns.is_complete,
-        columns.file_count, columns.chunk_count, columns.deleted_chunk_count, columns.version,
+        columns.file_count, columns.chunk_count, columns.deleted_chunk_count, columns.version, columns.finished_version,
     )  # fmt: skip
 
 

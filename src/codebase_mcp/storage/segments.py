@@ -7,7 +7,6 @@ Ids of deleted chunks and files stay in the postings, masked by every reader, un
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -156,7 +155,7 @@ async def cleaning_step(
         sa.text(f"{_take_joined(merge, after, up_to)} SELECT space, term, ids, impacts FROM joined"),
         _take_arguments(merge, after, up_to),
     )
-    records = await asyncio.to_thread(_cleaned_records, merge, taken.all(), live)
+    records = _cleaned_records(merge, taken.all(), live)
     columns = ("repository_id", "space", "term", "segment", "df", "ids", "impacts")
     await copy_rows(connection, tables.lexical_postings, merge.schema, columns, records)
 

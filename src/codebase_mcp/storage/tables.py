@@ -229,6 +229,8 @@ repositories = sa.Table(
     _count("deleted_chunk_count"),
     # Raised by every committed batch: what a server holds in memory is good for exactly one version.
     _count("version", sa.BigInteger),
+    # The version that the last completed job left. Another one means that references and segments need upkeep.
+    _count("finished_version", sa.BigInteger),
     _moment("created_at", nullable=False),
     sa.UniqueConstraint("path", name="one_repository_per_path"),
 )
