@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(30.0, gt=0, description="... and at least this often.")
     retention_days: int = Field(7, ge=1, description="Finished jobs and their events are kept this long.")
     max_file_bytes: int = Field(1_000_000, ge=1_000, description="Larger files are skipped, with the reason.")
-    min_free_disk_bytes: int = Field(1_000_000_000, ge=0, description="With less free on the data disk, no job starts.")
+    min_free_disk_bytes: int = Field(1_000_000_000, ge=0, description="With less free on the data disk no job starts.")
     vector_index_rows: int = Field(50_000, ge=1, description="A project with more vectors gets an HNSW index.")
 
     @field_validator("data_dir")

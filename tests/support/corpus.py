@@ -23,7 +23,7 @@ class StoredRows:
 
 
 def repository(number: int = 1, name: str = "repo", path: str | None = None, version: int = 1) -> Repository:
-    return Repository(number, path or f"/{name}", name, None, None, True, 1, 1, 0, version)
+    return Repository(number, path or f"/{name}", name, None, None, True, 1, 1, 0, version, version)
 
 
 def stored(

@@ -22,7 +22,7 @@ from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
 from codebase_mcp.logs import get_logger
-from codebase_mcp.storage import index_store
+from codebase_mcp.storage import disk, index_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,6 +164,7 @@ class Batches:
 
     async def _commit(self, by_path: dict[str, PendingFile], embedded: EmbeddedBatch) -> None:
         batch, target = embedded.batch, self._target
+        disk.require_free(self._tools.settings, "indexing", share=disk.RESERVE_SHARE)
         ids = await self._reserve(batch)
         states = _states(batch)
         counts = _counts(batch, states, sum(by_path[path].size_bytes for path in states))

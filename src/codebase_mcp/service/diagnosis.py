@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.spawn import living_worker
-from codebase_mcp.storage import embedded
+from codebase_mcp.storage import disk, embedded
 from codebase_mcp.storage.migrate import check_server
 
 if TYPE_CHECKING:
@@ -117,19 +116,12 @@ async def _worker_check(settings: Settings, life: Life) -> Check:
 
 
 def _disk(settings: Settings) -> Check:
-    free_bytes = shutil.disk_usage(_existing_parent(settings)).free
+    free_bytes = disk.free_bytes(settings)
     needed = settings.min_free_disk_bytes
     is_ok = free_bytes >= needed
     detail = f"{free_bytes / 1e9:,.1f} GB free for {settings.data_dir} (at least {needed / 1e9:,.1f} GB wanted)"
     fix = None if is_ok else "Free some space, or move the data with CODEBASE_MCP_DATA_DIR."
     return Check(name="disk", is_ok=is_ok, detail=detail, fix=fix)
-
-
-def _existing_parent(settings: Settings) -> str:
-    folder = settings.data_dir
-    while not folder.exists():
-        folder = folder.parent
-    return str(folder)
 
 
 def _logs(settings: Settings) -> Check:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -30,7 +29,6 @@ from codebase_mcp.errors import (
     InvalidStatusError,
     JobNotFoundError,
     ProjectNotFoundError,
-    StorageFullError,
 )
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import store
@@ -41,7 +39,7 @@ from codebase_mcp.search.scope import check_request
 from codebase_mcp.search.service import SearchService
 from codebase_mcp.service import diagnosis, inputs, reports, repositories
 from codebase_mcp.service.life import Life
-from codebase_mcp.storage import projects
+from codebase_mcp.storage import disk, projects
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -100,7 +98,7 @@ class Service:
         root = await asyncio.to_thread(inputs.repository_root, repo_path, allow_large_root=allow_large_root)
         project = await asyncio.to_thread(inputs.resolve_project, project_id, root, self._settings.project_id)
         repo_name = inputs.checked_name(name) if name is not None else (root.name or str(root))
-        await asyncio.to_thread(self._refuse_a_full_disk)
+        await asyncio.to_thread(disk.require_free, self._settings, "a start")
         async with self._database.transaction() as connection:
             await projects.ensure_project(connection, project)
             retry_paths = await _paths_to_retry(connection, project, str(root)) if retry_failed else None
@@ -111,16 +109,6 @@ class Service:
         )  # fmt: skip
         await self._life.look_after_jobs()
         return reports.started(job, is_new=is_new, estimated_seconds=await self._estimate(root))
-
-    def _refuse_a_full_disk(self) -> None:
-        if not self._settings.is_embedded:
-            return
-        free_bytes = shutil.disk_usage(self._settings.data_dir).free
-        if free_bytes < self._settings.min_free_disk_bytes:
-            raise StorageFullError(
-                f"Only {free_bytes / 1e6:,.0f} MB are free on the disk of {self._settings.data_dir}; a start needs "
-                f"{self._settings.min_free_disk_bytes / 1e6:,.0f} MB (CODEBASE_MCP_MIN_FREE_DISK_BYTES). Free some."
-            )
 
     async def _estimate(self, root: Path) -> float | None:
         size_bytes = await asyncio.to_thread(size_at_a_glance, root, max_file_bytes=self._settings.max_file_bytes)
