@@ -90,7 +90,7 @@ class Tools:
         """Index a repository, or bring its index up to date, in a background job; answers within a second.
 
         Use it for any repository that may take longer than half a minute, and after large changes. Only changed files
-        are read again unless force_reindex is true. The job survives the end of this session. Starting a repository
+        are read again unless force_reindex is true. The job survives the end of this connection. Starting a repository
         that is being indexed already returns the running job (already_running = true). Follow it with get_job_status;
         committed files can be searched while it runs.
 
