@@ -14,7 +14,7 @@ from fastmcp import Client
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job
 from tests.faults.checks import completed, watched
 from tests.faults.conftest import PACKAGES
-from tests.support.processes import Site, ask, copy_packages, start
+from tests.support.processes import Site, answering, ask, copy_packages, start
 
 pytestmark = pytest.mark.faults
 
@@ -74,7 +74,7 @@ async def test_ten_servers_on_one_database_all_answer_while_a_job_runs(site: Sit
         clients = [site.client() for _ in range(10)]
         for opened in asyncio.as_completed([asyncio.create_task(client.__aenter__()) for client in clients]):
             stack.push_async_exit(await opened)
-        await asyncio.gather(*(ask(client, "list_background_jobs") for client in clients))
+        await asyncio.gather(*(answering(client) for client in clients))
         job_id = await start(clients[0], corpus)
         await site.committed(job_id, 1)
         reports = await asyncio.gather(*(ask(client, "get_job_status", job_id=job_id) for client in clients))

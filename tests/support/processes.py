@@ -315,6 +315,15 @@ async def ask(client: Client[Any], tool: str, **arguments: object) -> dict[str, 
     return answer.structured_content
 
 
+async def answering(client: Client[Any]) -> None:
+    """Waits until this server has opened the database: ten that start at once take turns."""
+
+    async def answers() -> bool:
+        return not (await client.call_tool("list_background_jobs", {}, raise_on_error=False)).is_error
+
+    await until(answers, what="a server that answers", seconds=PATIENCE_SECONDS)
+
+
 async def refusal(client: Client[Any], tool: str, **arguments: object) -> str:
     """The error that a tool answers with; fails when it succeeds."""
     answer = await client.call_tool(tool, _plain(arguments), raise_on_error=False)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 REOPEN_SECONDS = 1.0
-TROUBLE_SECONDS = 0.5
-"""How long a caller waits although the last attempt to open the database failed: the next may succeed."""
 
 
 class Life:
@@ -49,18 +47,15 @@ class Life:
         self._go(self._prepare())
 
     async def ready(self, within_seconds: float) -> None:
-        """Waits for the database; raises why it is not there, a known reason after a moment."""
+        """Waits for the database; raises why it is not there."""
         if not self._tasks:
             self.launch()
-        for seconds in (min(TROUBLE_SECONDS, within_seconds), max(0.0, within_seconds - TROUBLE_SECONDS)):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._is_ready.wait()
-            if self._is_ready.is_set():
-                return
-            if self._trouble is not None:
-                raise self._trouble
-        raise DatabaseStartingError
+        # Trouble that is known is waited out as well: the next attempt comes within a second and may succeed.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await self._is_ready.wait()
+        if not self._is_ready.is_set():
+            raise self._trouble or DatabaseStartingError()
 
     async def ensure_worker(self) -> None:
         """Starts a worker when active jobs have none."""
