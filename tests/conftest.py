@@ -13,7 +13,32 @@ from pydantic import SecretStr
 from codebase_mcp.settings import Settings
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.embedded import ensure_running, stop
-from tests.support.postgres import FAST_AND_LOOSE, TestServer, make_template, running_server, temporary_data_dir
+from tests.support.postgres import (
+    FAST_AND_LOOSE,
+    TestServer,
+    make_template,
+    running_server,
+    temporary_data_dir,
+    tested_major,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="Also run the long forms of the fault tests.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "unchecked(reason): the invariants do not hold after this fault test, and why")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--soak"):
+        return
+    too_long = pytest.mark.skip(reason="takes minutes: a part of `make soak`")
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(too_long)
+
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -38,7 +63,7 @@ def empty_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stopped_database() -> Iterator[Path]:
     with temporary_data_dir() as path:
-        ensure_running(path, overrides=FAST_AND_LOOSE)
+        ensure_running(path, overrides=FAST_AND_LOOSE, new_major=tested_major())
         stop(path)
         yield path / "database"
 

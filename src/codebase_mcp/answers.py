@@ -20,7 +20,7 @@ class StartedJob(Answer):
     status: JobStatus = Field(description="pending (queued), running or blocked.")
     message: str = Field(description="What happens now, in a sentence.")
     estimated_duration_seconds: float | None = Field(
-        description="From the size of the tree and earlier jobs; null when the tree is too large for a glance."
+        description="From what there is to index and from earlier jobs; null when that takes more than a glance."
     )
     project_id: str
     database_name: str = Field(description="The schema that holds this project's index.")
@@ -44,7 +44,7 @@ class JobReport(Answer):
     status: JobStatus = Field(description="pending, running, blocked, completed, failed or cancelled.")
     phase: JobPhase = Field(description="queued, discovering, indexing, finishing or done.")
     progress_percentage: int = Field(description="0 to 100; never falls; 100 only when completed.")
-    progress_message: str = Field(description="What is going on, in a sentence.")
+    progress_message: str = Field(description="What is going on; of a completed job, what became of its files.")
     repo_path: str
     repo_name: str
     project_id: str
@@ -67,10 +67,16 @@ class JobReport(Answer):
     error_type: str | None
     error_message: str | None
     error_traceback: str | None
-    estimated_time_remaining_seconds: float | None
+    estimated_time_remaining_seconds: float | None = Field(
+        description="From the pace of the last half minute or so; null when not known."
+    )
     is_waiting_for_worker: bool = Field(description="True when the worker died and nobody has taken over yet.")
+    is_stalled: bool = Field(description="Running, but without any progress for over a minute.")
+    stalled_reason: str | None = Field(description="Since when it stands still, and at what.")
     left_out_files: list[LeftOutFile] = Field(description="The first 20 skipped or failed files.")
-    left_out_reasons: list[ReasonCount] = Field(description="How many files were left out, by reason.")
+    left_out_reasons: list[ReasonCount] = Field(
+        description="How many files were skipped and failed, by reason; adds up to files_skipped and files_failed."
+    )
     events: list[JobEvent] | None = Field(description="The audit trail, when include_events is true.")
 
 
@@ -90,6 +96,7 @@ class JobSummary(Answer):
     started_at: datetime | None
     finished_at: datetime | None
     error_message: str | None
+    is_stalled: bool = Field(description="Running, but without any progress for over a minute.")
     is_overdue: bool = Field(description="Running or blocked for over 7 days: worth a look, never deleted.")
 
 
@@ -117,11 +124,72 @@ class IndexResult(Answer):
     message: str = Field(description="A summary when finished, else how to go on.")
 
 
+class LanguageShare(Answer):
+    language: str
+    files: int
+    size_bytes: int
+
+
+class DirectoryShare(Answer):
+    path: str = Field(description="Below the root; with all directories in it.")
+    files: int
+    size_bytes: int
+
+
+class LeftOutGroup(Answer):
+    """What one rule keeps out of the index."""
+
+    reason: str
+    files: int
+    size_bytes: int
+    directories: int = Field(description="Whole directories among it, each counted once.")
+    examples: list[str] = Field(description="The largest paths; a directory ends in a slash.")
+
+
+class EarlierJob(Answer):
+    job_id: UUID
+    repo_name: str
+    completed_at: datetime
+    files: int = Field(description="Files that it indexed.")
+    size_bytes: int
+    seconds: float = Field(description="Without pauses, and as if no other job had run beside it.")
+
+
+class EstimateReport(Answer):
+    repo_path: str
+    project_id: str
+    database_name: str
+    message: str = Field(description="The estimate in a sentence or two.")
+    is_partial: bool = Field(
+        description="True when the tree is too large to be looked through in time; counts are then lower bounds."
+    )
+    index_state: Literal["none", "complete", "incomplete"] = Field(description="What the index has of it now.")
+    active_job_id: UUID | None = Field(description="The job that indexes it now; a start would return this one.")
+    files_found: int = Field(description="Files that were looked at: to index, unchanged and left out by name or size.")
+    files_to_index: int = Field(description="New and changed files, or all of them.")
+    bytes_to_index: int
+    files_unchanged: int = Field(description="Indexed before and not changed since; they take no time.")
+    files_failed_before: int = Field(description="Failed last time, not changed since, and not tried again.")
+    files_to_remove: int | None = Field(description="In the index and gone from the tree; null when not known.")
+    expected_chunks: int
+    expected_seconds: float = Field(description="From the start to the end, with no other job running.")
+    rests_on: str = Field(description="What the estimate of the time rests on.")
+    earlier_jobs: list[EarlierJob] = Field(description="The completed jobs of this machine that were compared with.")
+    languages: list[LanguageShare] = Field(description="What can be indexed, unchanged files included, by language.")
+    largest_directories: list[DirectoryShare] = Field(description="Where most of it lies.")
+    left_out: list[LeftOutGroup] = Field(
+        description="What is not indexed and why: files by their name, kind or size, and what ignore files leave out. "
+        "Files that turn out to be binary or generated only when they are read are not among it."
+    )
+    is_left_out_measured: bool = Field(description="False when left_out could not be measured in time.")
+    warnings: list[str] = Field(description="What would stop or slow a start now.")
+
+
 class RepositoryReport(Answer):
     repository_id: int | None = Field(description="Null while its first job has not begun.")
     name: str
     path: str
-    state: Literal["ready", "indexing", "incomplete", "never"]
+    state: Literal["ready", "indexing", "incomplete"]
     progress_percentage: int | None = Field(description="Of the active job, when there is one.")
     active_job_id: UUID | None
     indexed_commit: str | None

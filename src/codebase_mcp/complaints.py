@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 LONGEST_SHOWN_VALUE = 80
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]*@")
 
 _WHOLE_NUMBER = "must be a whole number"
 _TRUE_OR_FALSE = "must be true or false"
@@ -54,13 +56,22 @@ def explain_arguments(error: ValidationError, arguments: Sequence[str]) -> str:
 def explain_settings(error: ValidationError, name_of: Callable[[str], str]) -> str:
     """One sentence per wrong setting; `name_of` turns a field into the name that the user typed."""
     return "; ".join(
-        f"{name_of(str(detail['loc'][0]))} = {shown(detail['input'])} {requirement(detail)}"
+        f"{name_of(str(detail['loc'][0]))} = {_shown_setting(detail)} {requirement(detail)}"
         for detail in error.errors(include_url=False)
     )
 
 
+def _shown_setting(detail: ErrorDetails) -> str:
+    """Prevents: a secret in an error message."""
+    if "key" in str(detail["loc"][0]).lower():
+        return "(not shown)"
+    return _URL_CREDENTIALS.sub("***@", shown(detail["input"]))
+
+
 def requirement(detail: ErrorDetails) -> str:
     """What the value would have to be: "must be at least 1"."""
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
     template = _REQUIREMENTS.get(detail["type"])
     if template is None:
         return f"is not allowed ({detail['msg'][:1].lower()}{detail['msg'][1:]})"

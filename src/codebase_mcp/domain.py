@@ -202,6 +202,15 @@ class Job(BaseModel):
     completed_at: datetime | None
     cancelled_at: datetime | None
     finished_at: datetime | None
+    progressed_at: datetime | None
+    measured_at: datetime | None
+    recent_seconds: float
+    recent_bytes: float
+    recent_files: float
+
+    @property
+    def files_done(self) -> int:
+        return self.files_indexed + self.files_unchanged + self.files_skipped + self.files_failed
 
 
 class JobEvent(BaseModel):

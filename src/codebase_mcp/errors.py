@@ -14,6 +14,7 @@ CodebaseMcpError
 │   ├── ConstraintViolatedError    (names the constraint)
 │   └── SchemaMismatchError        (server, extension or schema too old or too new)
 ├── EmbeddingError               EMBEDDING_ERROR
+│   └── EmbeddingUnavailableError  (transient: the embedding service is away)
 ├── RepositoryUnreadableError    VALIDATION_ERROR  (fails the job, keeps the index)
 └── LeaseLostError               INTERNAL_ERROR    (never leaves the worker)
 
@@ -31,6 +32,8 @@ class CodebaseMcpError(Exception):
     code = "INTERNAL_ERROR"
     is_transient = False
     """True when waiting may cure it: the job is blocked and tried again, not failed."""
+    retry_after_seconds = 0.0
+    """A transient error may know that trying again earlier is of no use."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message or inspect.cleandoc(type(self).__doc__ or "")
@@ -38,6 +41,11 @@ class CodebaseMcpError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+    @property
+    def while_waiting(self) -> str:
+        """What a job that waits for better times says of itself."""
+        return self.message
 
 
 class InvalidInputError(CodebaseMcpError):
@@ -115,6 +123,25 @@ class EmbeddingError(CodebaseMcpError):
     """The embedding model gave an unusable answer."""
 
     code = "EMBEDDING_ERROR"
+
+
+class EmbeddingUnavailableError(EmbeddingError):
+    """The embedding service cannot be reached. Start it; jobs that wait for it go on by themselves."""
+
+    is_transient = True
+
+    def __init__(self, service: str, reason: str, *, retry_after_seconds: float = 0.0) -> None:
+        self.service = service
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(
+            f"the embedding service at {service} cannot be used at the moment ({reason}). "
+            "Check that it runs (`codebase-mcp doctor`); jobs that wait for it go on by themselves."
+        )
+
+    @property
+    def while_waiting(self) -> str:
+        return f"waiting for the embedding service at {self.service} ({self.reason})"
 
 
 class RepositoryUnreadableError(CodebaseMcpError):

@@ -219,6 +219,11 @@ def _event_first(event: EventDict) -> dict[str, Any]:
 
 
 def _secrets_of(settings: Settings) -> list[str]:
+    key = settings.embedding_api_key
+    return _database_passwords(settings) + ([key.get_secret_value()] if key is not None else [])
+
+
+def _database_passwords(settings: Settings) -> list[str]:
     if settings.database_url is None:
         return []
     try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,6 +19,10 @@ def default_data_dir() -> Path:
     if sys.platform != "win32" and os.geteuid() == 0:
         return Path("/var/lib/codebase-mcp")
     return Path(platformdirs.user_data_dir("codebase-mcp", appauthor=False))
+
+
+_EMBEDDING_DEFAULTS = {"ollama": {"embedding_url": "http://127.0.0.1:11434", "embedding_model": "nomic-embed-text"}}
+_EMBEDDING_EXAMPLES = {"embedding_url": "http://127.0.0.1:8000/v1", "embedding_model": "nomic-embed-text"}
 
 
 class Settings(BaseSettings):
@@ -30,6 +36,29 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("DATABASE_URL", "CODEBASE_MCP_DATABASE_URL"),
         description="An external PostgreSQL (postgresql://user:password@host/name); empty means the embedded one.",
+    )
+    embedding_provider: Literal["local", "ollama", "openai"] = Field(
+        "local", description="Who makes vectors: the model that ships with this program, or a service."
+    )
+    embedding_url: str | None = Field(
+        None, validate_default=True, description="Address of the embedding service; openai needs one."
+    )
+    embedding_model: str | None = Field(
+        None, validate_default=True, description="Model of the embedding service; openai needs one."
+    )
+    embedding_api_key: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="Sent to the embedding service as a bearer token; for openai also OPENAI_API_KEY.",
+    )
+    embedding_dimensions: int | None = Field(
+        None, ge=1, le=4000, description="Length of vectors to ask the service for; empty means the model's own."
+    )
+    embedding_batch_texts: int = Field(32, ge=1, le=2048, description="Most texts in one request to the service.")
+    embedding_concurrency: int = Field(2, ge=1, le=32, description="Most requests to the service at once.")
+    embedding_timeout_seconds: float = Field(30.0, gt=0, le=600, description="How long the service may take to answer.")
+    embedding_max_characters: int = Field(
+        4_000, ge=100, le=100_000, description="Of each chunk, at most this much is sent to the service."
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="Embedded database, locks and logs.")
     project_id: str = Field("default", description="Project used when neither the call nor a config file names one.")
@@ -61,13 +90,42 @@ class Settings(BaseSettings):
         """Clients do not expand `~`, and a worker does not start where its server did."""
         return data_dir.expanduser().absolute()
 
+    @field_validator("embedding_url", "embedding_model")
+    @classmethod
+    def _complete(cls, value: str | None, others: ValidationInfo) -> str | None:
+        """No service is guessed for openai: source code must not leave the machine because a line was forgotten."""
+        provider, name = others.data.get("embedding_provider"), str(others.field_name)
+        if value is not None and name == "embedding_url":
+            _check_address(value)
+        if provider == "openai" and value is None:
+            raise ValueError(f"must be set for the provider openai, for example {_EMBEDDING_EXAMPLES[name]}")
+        return _EMBEDDING_DEFAULTS.get(str(provider), {}).get(name) if value is None else value.strip()
+
+    @field_validator("embedding_api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        """Prevents: a key with a line break, which the HTTP library would quote in its complaint."""
+        value = "" if key is None else key.get_secret_value().strip()
+        if not value and others.data.get("embedding_provider") == "openai":
+            value = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not value:
+            return None
+        if not re.fullmatch(r"[\x21-\x7e]+", value):
+            raise ValueError("must be printable ASCII without blanks")
+        return SecretStr(value)
+
+    @property
+    def longest_renew_seconds(self) -> float:
+        """A worker stops trusting a lease two seconds before it lapses, and must have had a second chance by then."""
+        return (self.lease_seconds - 2) / 2
+
     @property
     def is_embedded(self) -> bool:
         return self.database_url is None
 
     def as_environment(self) -> dict[str, str]:
         """The environment that gives another process these very settings."""
-        values = {f"CODEBASE_MCP_{name.upper()}": str(getattr(self, name)) for name in type(self).model_fields}
+        values = {f"CODEBASE_MCP_{name.upper()}": _as_text(getattr(self, name)) for name in type(self).model_fields}
         values.pop("CODEBASE_MCP_DATABASE_URL")
         if self.database_url is not None:
             values["DATABASE_URL"] = self.database_url.get_secret_value()
@@ -76,3 +134,26 @@ class Settings(BaseSettings):
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
+
+
+def _as_text(value: object) -> str:
+    """As it stands in the environment, where an empty value counts as none."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)
+
+
+def _check_address(url: str) -> None:
+    """Prevents: a password that ends up in messages, and requests to what is no web address."""
+    example = "must be an address such as http://127.0.0.1:11434"
+    try:
+        parts = urlsplit(url.strip())
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(example) from None
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url.strip()):
+        raise ValueError(example)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain a user or password; put a key into CODEBASE_MCP_EMBEDDING_API_KEY")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its path, without ? or #")

@@ -27,6 +27,7 @@ from tests.support.fake_service import JOB_ID, FakeService, a_job, a_running_job
 TOOLS = {
     "start_indexing_background": {"repo_path": "/src/shop"},
     "index_repository": {"repo_path": "/src/shop"},
+    "estimate_indexing": {"repo_path": "/src/shop"},
     "get_job_status": {"job_id": str(JOB_ID)},
     "list_background_jobs": {},
     "cancel_job": {"job_id": str(JOB_ID), "confirmed": True},
@@ -105,6 +106,8 @@ async def test_a_missing_argument_is_named(connect: Connect, tool: str) -> None:
         ("search_code", {"query": "x", "limit": "ten"}, 'limit = "ten" must be a whole number'),
         ("search_code", {"query": None}, "query = null must be a string"),
         ("index_repository", {"repo_path": "/x", "wait_seconds": 26}, "wait_seconds = 26 must be at most 25"),
+        ("estimate_indexing", {"repo_path": 7}, "repo_path = 7 must be a string"),
+        ("estimate_indexing", {"repo_path": "/x", "force_reindex": "maybe"}, 'force_reindex = "maybe" must be true'),
         ("index_repository", {"repo_path": "/x", "wait_seconds": -1}, "wait_seconds = -1 must be at least 0"),
     ],
 )
@@ -199,7 +202,8 @@ async def test_waiting_reports_each_step_forward_once(connect: Connect) -> None:
         answer = await caller.answer("index_repository", repo_path="/src/shop")
         assert caller.progress == [(p, 100, f"Indexing, {p} %.") for p in (0, 40, 80)]
     assert answer["is_finished"] is True
-    assert answer["message"].startswith("Indexed 9 files (1,234 chunks); 1 were up to date. 2 were left out")
+    told = "Indexed 9 files (1,234 chunks); 1 were up to date. 2 were left out (1 skipped: binary)"
+    assert answer["message"].startswith(told)
 
 
 @pytest.mark.parametrize(("estimate", "expected_seconds"), [(None, 25), (60, 25), (61, 0)])
@@ -248,6 +252,9 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         await caller.answer("search_code", query="tax", **arguments)
         await caller.answer("start_indexing_background", repo_path="/src/shop", **start)
         await caller.answer("cancel_job", job_id=str(JOB_ID), confirmed=True, project_id="w")
+        start.pop("name")
+        await caller.answer("estimate_indexing", repo_path="/src/shop", **start)
     assert service.arguments_of("search") == {"query": "tax"} | arguments
-    assert service.arguments_of("start_indexing") == {"repo_path": "/src/shop"} | start
+    assert service.arguments_of("estimate_indexing") == {"repo_path": "/src/shop"} | start
+    assert service.arguments_of("start_indexing") == {"repo_path": "/src/shop", "name": "Shop"} | start
     assert service.arguments_of("cancel_job") == {"job_id": JOB_ID, "confirmed": True, "project_id": "w"}

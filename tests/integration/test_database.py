@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +20,8 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
 )
 from codebase_mcp.storage import embedded, tables
-from codebase_mcp.storage.database import Database
+from codebase_mcp.storage import pool as pool_module
+from codebase_mcp.storage.database import Database, copy_rows
 from codebase_mcp.storage.migrate import migrate_project
 from tests.support.link_proxy import LinkProxy, proxied
 from tests.support.postgres import TestServer, running_server, start_server
@@ -276,6 +278,114 @@ async def test_cancelling_a_transaction_on_a_hung_link_does_not_wait_for_it(data
             async with asyncio.timeout(0.2), database.transaction() as connection:
                 await connection.execute(sa.text("SELECT 1"))
         assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("is_terminated", [True, False], ids=["terminated", "reset"])
+async def test_a_link_that_breaks_in_the_middle_of_a_copy_is_reported_as_unavailable(
+    database: Database, database_url: str, is_terminated: bool
+) -> None:
+    columns = ["job_id", "ordinal", "relative_path", "size_bytes", "mtime_ns", "state"]
+    job_id = uuid.uuid4()
+
+    async def copy_through_a_break() -> None:
+        async with distant.transaction("writers") as connection:
+            victim = await connection.scalar(sa.text("SELECT pg_backend_pid()"))
+
+            async def records() -> AsyncIterator[tuple[object, ...]]:
+                for ordinal in range(200_000):
+                    if ordinal == 100_000:
+                        if is_terminated:
+                            async with database.transaction() as killer:
+                                await killer.execute(sa.select(sa.func.pg_terminate_backend(victim)))
+                        else:
+                            proxy.drop()
+                    yield job_id, ordinal, f"file {ordinal}", 1, 1, "pending"
+
+            await copy_rows(connection, tables.job_files, None, columns, records())
+
+    async with through_proxy(database_url) as (proxy, distant):
+        with pytest.raises(DatabaseUnavailableError):
+            await copy_through_a_break()
+        assert await project_names(distant) == set()
+
+
+# --- what people wait for ---
+
+
+async def test_what_waits_for_a_database_that_went_away_ends_long_before_its_deadline(database_url: str) -> None:
+    async with through_proxy(database_url, control_seconds=30) as (proxy, database):
+        await both_backends(database)
+        for trouble in (proxy.halt, partial(proxy.halt, "to client")):
+            trouble()
+            started = time.monotonic()
+            with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
+                async with database.while_it_answers():
+                    await backend_id(database)
+            assert time.monotonic() - started < 3
+            proxy.resume()
+            assert await backend_id(database)
+
+
+async def test_what_takes_long_is_let_be_while_the_database_answers_others(database_url: str) -> None:
+    async with through_proxy(database_url) as (proxy, database):
+        async with database.while_it_answers(), database.transaction("search") as connection:
+            await connection.execute(sa.text("SELECT pg_sleep(1.5)"))
+        assert proxy.accepted > 2  # the connection of the statement, and a probe for each half second
+
+
+async def test_what_is_quick_costs_no_probe(database_url: str) -> None:
+    async with through_proxy(database_url) as (proxy, database):
+        for _ in range(20):
+            async with database.while_it_answers():
+                await backend_id(database)
+        assert proxy.accepted == 1
+
+
+async def test_what_takes_long_ends_when_there_is_no_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    nowhere = tmp_path_factory.mktemp("nowhere")
+    async with opened(f"postgresql://postgres@/none?host={nowhere}") as database:
+        with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
+            async with database.while_it_answers():
+                await asyncio.sleep(30)
+
+
+async def test_several_who_wait_share_a_probe(database_url: str) -> None:
+    async def wait_in_vain() -> None:
+        async with database.while_it_answers():
+            await backend_id(database)
+
+    async with through_proxy(database_url, control_seconds=30) as (proxy, database):
+        await both_backends(database)
+        proxy.halt()
+        outcomes = await asyncio.gather(*(wait_in_vain() for _ in range(8)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailableError] * 8
+        assert proxy.accepted == 3
+
+
+async def test_an_error_or_a_timeout_of_what_is_watched_passes_unchanged(database: Database) -> None:
+    for error in (LeaseLostError(), TimeoutError("its own")):
+        with pytest.raises(type(error)) as caught:
+            async with database.while_it_answers():
+                raise error
+        assert caught.value is error
+
+
+async def test_a_server_that_refuses_a_connection_with_a_reason_is_alive(postgres: TestServer) -> None:
+    async with opened(postgres.url_of("nonesuch")) as database, database.while_it_answers():
+        await asyncio.sleep(1)
+
+
+async def test_a_connection_that_went_silent_while_nobody_used_it_is_replaced_in_time(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_IDLE_SECONDS", 0.1)
+    async with through_proxy(database_url, control_seconds=30) as (proxy, database):
+        before = await both_backends(database)
+        proxy.forget_links()
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        assert not before & await both_backends(database)
+        assert time.monotonic() - started < 2.5
 
 
 async def test_keepalives_are_set_for_links_over_tcp(database_url: str) -> None:

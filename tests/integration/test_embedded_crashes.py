@@ -17,7 +17,7 @@ from codebase_mcp.errors import (
 from codebase_mcp.storage.embedded import Layout, ensure_running, stop
 from codebase_mcp.storage.file_lock import FileLock, is_held
 from tests.support.embedded_server import IS_ROOT, ask, kill_server, postmaster, start, starter, wait_until
-from tests.support.postgres import FAST_AND_LOOSE
+from tests.support.postgres import FAST_AND_LOOSE, TestServer
 
 
 def test_a_killed_server_recovers_its_data(data_dir: Path) -> None:
@@ -98,6 +98,25 @@ def test_a_full_disk_at_the_start_is_told_from_other_failures(data_dir: Path) ->
         ensure_running(data_dir, overrides={"shared_buffers": "No space left on device"})
 
 
+def test_a_disk_without_room_for_the_settings_is_told_from_other_failures(data_dir: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full, a file that never has room")
+    (data_dir / "database" / ".postgresql.conf.unfinished").symlink_to(full)
+    with pytest.raises(StorageFullError):
+        start(data_dir)
+    assert not is_held(data_dir / "alive.lock")
+
+
+def test_a_folder_that_cannot_be_written_is_waited_out(data_dir: Path) -> None:
+    (data_dir / "logs").write_text("no folder")
+    with pytest.raises(DatabaseUnavailableError, match=r"could not be started: .*logs"):
+        start(data_dir)
+    (data_dir / "logs").unlink()
+    start(data_dir)
+    assert ask(data_dir, "SELECT 1") == 1
+
+
 def test_a_server_that_does_not_stop_is_an_error(data_dir: Path) -> None:
     start(data_dir)
     process = postmaster(data_dir)
@@ -117,10 +136,19 @@ def test_a_process_that_only_holds_the_lock_is_not_signalled(data_dir: Path) -> 
             stop(data_dir, stop_seconds=0.1)
 
 
-def test_data_of_another_major_version_are_refused_and_left_alone(empty_dir: Path) -> None:
-    ensure_running(empty_dir, overrides=FAST_AND_LOOSE, major=16)
-    assert str(ask(empty_dir, "SHOW server_version")).startswith("16.")
+def test_data_of_an_older_version_that_is_carried_are_served_by_it(empty_dir: Path) -> None:
+    ensure_running(empty_dir, overrides=FAST_AND_LOOSE, new_major=16)
+    TestServer(empty_dir, "").execute("CREATE TABLE kept AS SELECT 42 AS answer", "codebase_mcp")
     stop(empty_dir)
-    with pytest.raises(SchemaMismatchError, match=r"PostgreSQL 16, this program brings 18\. Move that folder"):
-        start(empty_dir)
+    start(empty_dir)
+    assert str(ask(empty_dir, "SHOW server_version")).startswith("16.")
+    assert ask(empty_dir, "SELECT answer FROM kept") == 42
     assert (empty_dir / "database" / "PG_VERSION").read_text() == "16\n"
+
+
+def test_data_of_a_version_that_is_not_carried_are_refused_and_left_alone(data_dir: Path) -> None:
+    (data_dir / "database" / "PG_VERSION").write_text("15\n")
+    with pytest.raises(SchemaMismatchError, match=r"PostgreSQL 15, this program brings 18 and 16\. Move that folder"):
+        start(data_dir)
+    assert (data_dir / "database" / "PG_VERSION").read_text() == "15\n"
+    assert not is_held(data_dir / "alive.lock")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, JobStatus
 from codebase_mcp.errors import CodebaseMcpError, ConstraintViolatedError, DatabaseError, LeaseLostError
-from codebase_mcp.jobs import store
+from codebase_mcp.indexing.discover import Discovery, discover
+from codebase_mcp.indexing.listing import Look
+from codebase_mcp.jobs import capture, store
+from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.store import BatchCounts
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
 from tests.support.databases import several
+from tests.support.runs import SHOP, Bench
 
 
 async def _renew(database: Database, job: Job) -> bool:
@@ -189,6 +195,29 @@ async def test_a_cancel_waits_for_the_batch_that_came_first_and_shuts_out_the_ne
     assert (cancelled.files_indexed, cancelled.chunks_created) == (1, 4)
     with pytest.raises(LeaseLostError):
         await jobs.commit(database, job, 1)
+
+
+async def test_a_listing_that_outlives_its_cancelled_job_lists_nothing_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, gate, looks = threading.Event(), threading.Event(), list[Look]()
+
+    def slow_discover(root: Path, *, max_file_bytes: int, look: Look) -> Discovery:
+        looks.append(look)
+        reached.set()
+        gate.wait(20)
+        return discover(root, max_file_bytes=max_file_bytes, look=look)
+
+    monkeypatch.setattr(capture, "discover", slow_discover)
+    await bench.start()
+    job = await bench.claim()
+    running = asyncio.create_task(JobRunner(job, bench.tools).run())
+    await asyncio.to_thread(reached.wait, 20)
+    await store.cancel(bench.database, job.id)
+    await asyncio.wait_for(running, 5)
+    gate.set()
+    assert list(discover(bench.root, max_file_bytes=1, look=looks[0])) == []
+    assert len(list(discover(bench.root, max_file_bytes=1))) == len(SHOP)
 
 
 async def test_of_a_cancel_and_a_finish_at_once_exactly_one_wins(database_url: str) -> None:

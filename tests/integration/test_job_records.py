@@ -9,14 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from codebase_mcp.domain import FileState, Job, JobPhase, JobStatus
-from codebase_mcp.jobs import store
-from codebase_mcp.jobs.store import BatchCounts, CapturedFile, JobFilter
+from codebase_mcp.jobs import records, store
+from codebase_mcp.jobs.records import JobFilter, LeftOut
+from codebase_mcp.jobs.statements import statements
+from codebase_mcp.jobs.store import BatchCounts, CapturedFile
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
 
 STATUS_AFTER = {
     "created": "pending",
     "started": "running",
+    "captured": "running",
     "resumed": "running",
     "unblocked": "running",
     "progress": "running",
@@ -51,7 +54,8 @@ async def test_every_transition_leaves_its_event(database: Database) -> None:
     await jobs.commit(database, job, 2)
     await jobs.finish(database, job)
     assert await jobs.event_types(database, job.id) == [
-        "created", "started", "progress", "released", "resumed", "blocked", "unblocked", "resumed", "completed",
+        "created", "started", "captured", "progress", "released", "resumed", "blocked", "unblocked", "resumed",
+        "completed",
     ]  # fmt: skip
 
 
@@ -84,7 +88,9 @@ async def test_events_say_what_happened(database: Database) -> None:
     assert blocked.retry_at is not None
     assert events["blocked"]["retry_at"][:19] == blocked.retry_at.isoformat()[:19]
     assert events["unblocked"]["attempt"] == 2
-    assert events["failed"] == {"error_type": "ValueError", "error_message": "no good"}
+    assert events["captured"]["files_total"] == 3
+    assert (events["failed"]["error_type"], events["failed"]["error_message"]) == ("ValueError", "no good")
+    assert (events["failed"]["files_total"], events["failed"]["files_indexed"]) == (3, 1)
 
 
 async def test_the_summary_of_the_checkpoint_is_kept_on_the_job(database: Database) -> None:
@@ -106,7 +112,6 @@ async def test_progress_follows_the_bytes_and_reaches_the_end_only_when_complete
     job = await jobs.running(database)
     await jobs.capture(database, job)
     assert [(await jobs.commit(database, job, n)).progress_percentage for n in range(3)] == [33, 66, 99]
-    assert (await jobs.current(database, job.id)).progress_message == "indexing, 3 of 3 files"
     assert (await jobs.finish(database, job)).progress_percentage == 100
 
 
@@ -133,7 +138,7 @@ async def test_files_seen_while_listing_never_fall(database: Database) -> None:
     for seen in (40, 30):
         assert await store.renew(database, jobs.claim_of(job), files_scanned=seen)
     current = await jobs.current(database, job.id)
-    assert (current.files_scanned, current.progress_message) == (40, "waiting for a worker")
+    assert (current.files_scanned, current.progress_message) == (40, "listing files")
 
 
 async def test_a_captured_list_is_counted_by_fate(database: Database) -> None:
@@ -149,13 +154,12 @@ async def test_a_captured_list_is_counted_by_fate(database: Database) -> None:
     listed = await jobs.current(database, job.id)
     assert (listed.files_total, listed.files_scanned, listed.files_unchanged, listed.files_skipped) == (4, 4, 1, 1)
     assert (listed.bytes_total, listed.metadata, listed.phase) == (30, {"head_commit": "abc"}, JobPhase.INDEXING)
-    assert listed.progress_message == "2 of 4 files to index"
     async with database.transaction() as connection:
-        reasons = await store.reasons_left_out(connection, job.id)
+        reasons = await records.reasons_left_out(connection, job.id)
         assert [file.relative_path for file in await store.pending_files(connection, job.id, after=-1, limit=9)] == [
             "a.py", "d.py",
         ]  # fmt: skip
-    assert [tuple(row.values()) for row in reasons] == [("skipped", "binary", 1)]
+    assert reasons == [LeftOut(FileState.SKIPPED, "binary", 1)]
 
 
 async def test_files_that_failed_are_shown_before_skipped_ones(database: Database) -> None:
@@ -262,7 +266,7 @@ async def test_an_unknown_job_is_none(database: Database) -> None:
 
 async def listed(database: Database, which: JobFilter, limit: int = 20, offset: int = 0) -> tuple[list[str], int]:
     async with database.transaction() as connection:
-        page, total = await store.list_jobs(connection, which, limit=limit, offset=offset)
+        page, total = await records.list_jobs(connection, which, limit=limit, offset=offset)
     return [job.repo_path for job in page], total
 
 
@@ -316,18 +320,6 @@ async def test_work_that_waits_although_a_slot_is_free_counts_as_lapsed(database
     assert (await store.waiting_work(database)).longest_lapse_seconds == 0
 
 
-async def test_rates_come_from_completed_jobs_alone_newest_first(database: Database) -> None:
-    for name in "ab":
-        job = await jobs.running(database, f"/src/{name}")
-        await jobs.capture(database, job, [f"{n}.py" for n in range(len(name) + (name == "b"))])
-        await jobs.commit(database, job, *range(len(name) + (name == "b")))
-        await jobs.finish(database, job)
-        await jobs.set_column(database, job.id, "started_at = completed_at - interval '4 seconds'")
-    await jobs.fail(database, await jobs.running(database, "/src/c"))
-    async with database.transaction() as connection:
-        assert await store.recent_rates(connection) == [(200, 4.0), (100, 4.0)]
-
-
 async def test_failed_files_are_those_of_the_last_completed_job(database: Database) -> None:
     for name in ("older.py", "newer.py"):
         job = await jobs.running(database)
@@ -354,8 +346,8 @@ async def test_the_claim_reads_its_candidates_from_an_index(database: Database) 
     )
     await jobs.start(database)
     await jobs.execute(database, "ANALYZE codebase_mcp.indexing_jobs")
-    claim = store._queries()["claim"]
+    claim = statements()["claim"]
     async with database.transaction() as connection:
-        arguments = {"worker_id": uuid4(), "host": "h", "lease_seconds": 8.0}
+        arguments = {"worker_id": uuid4(), "host": "h", "lease_seconds": 8.0, "suspect_from": store.SUSPECT_FROM}
         plan = (await connection.execute(sa.text(f"EXPLAIN {claim.text}"), arguments)).scalars().all()
     assert not any("Seq Scan on indexing_jobs" in line for line in plan), "\n".join(plan)

@@ -30,7 +30,7 @@ async def test_a_first_job_indexes_every_file(bench: Bench) -> None:
     assert (repository.is_complete, repository.file_count, repository.name) == (True, 5, "shop")
     assert job.repository_id == repository.id
     assert repository.last_indexed_at is not None
-    assert await jobs.event_types(bench.database, job.id) == ["created", "started", "completed"]
+    assert await jobs.event_types(bench.database, job.id) == ["created", "started", "captured", "completed"]
 
 
 async def test_the_commit_that_was_listed_is_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,9 @@ async def test_what_cannot_be_indexed_is_skipped_with_its_reason(bench: Bench) -
     assert "undecodable" in reasons["mixed.py"]
     assert "too large" in reasons["large.py"]
     assert "secret" in reasons[".env"].lower()
-    assert ", 5 skipped of 10 files" in job.progress_message
+    assert ", 5 skipped (1 binary, 1 minified, 1 secret, " in job.progress_message
+    assert "1 too large" in job.progress_message
+    assert ") of 10 files, " in job.progress_message
     assert await bench.indexed() == SHOP
 
 

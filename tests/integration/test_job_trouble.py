@@ -166,7 +166,9 @@ async def test_a_stopped_runner_gives_the_job_back_and_another_goes_on(bench: Be
     job = await bench.carry_on()
     assert (job.status, counts(job), job.attempt) == (JobStatus.COMPLETED, (5, 0, 0, 0), 2)
     assert await bench.indexed() == SHOP
-    assert await jobs.event_types(bench.database, job.id) == ["created", "started", "released", "resumed", "completed"]
+    assert await jobs.event_types(bench.database, job.id) == [
+        "created", "started", "captured", "released", "resumed", "completed",
+    ]  # fmt: skip
 
 
 async def test_a_release_that_cannot_be_recorded_is_left_to_the_lease(
@@ -350,3 +352,34 @@ async def test_a_job_after_one_that_was_cancelled_in_its_finish_does_what_that_o
     assert (await jobs.current(bench.database, job.id)).status is JobStatus.CANCELLED
     assert counts(await bench.run()) == (0, 5, 0, 0)
     assert await bench.digest() == await undisturbed.digest()
+
+
+# --- a repository that is removed while its job starts ---
+
+
+@pytest.mark.parametrize("what", ["its row", "the whole project"])
+async def test_a_job_whose_repository_is_removed_under_it_ends_with_a_clear_word(bench: Bench, what: str) -> None:
+    await bench.start()
+    job = await bench.claim()
+    gone = f"DELETE FROM {bench.schema}.repositories" if what == "its row" else f"DROP SCHEMA {bench.schema} CASCADE"
+    bench.pool = gated = GatedPool(0)
+    task = asyncio.create_task(JobRunner(job, bench.tools).run())
+    await asyncio.wait_for(gated.waits.wait(), 10)
+    await jobs.execute(bench.database, gone)
+    gated.gate.set()
+    await asyncio.wait_for(task, 20)
+    ended = await jobs.current(bench.database, job.id)
+    assert (ended.status, ended.error_type, ended.error_message) == (
+        JobStatus.FAILED,
+        "RepositoryNotFoundError",
+        "The repository was removed while it was being indexed. Start again to index it.",
+    )
+
+
+async def test_a_job_taken_over_after_its_repository_was_removed_does_not_pretend_to_be_complete(bench: Bench) -> None:
+    async with halted_after(bench, committed=2) as task:
+        task.cancel()
+        await asyncio.wait([task])
+    await jobs.execute(bench.database, f"TRUNCATE {bench.schema}.repositories CASCADE")
+    ended = await bench.carry_on()
+    assert (ended.status, ended.error_type) == (JobStatus.FAILED, "RepositoryNotFoundError")

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError, DatabaseUnavailableError
 from codebase_mcp.jobs import store, worker
-from codebase_mcp.jobs.spawn import HostLock, living_worker
+from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker
 from codebase_mcp.jobs.worker import Worker, run_inline, run_worker
 from codebase_mcp.storage import vector_index
 from codebase_mcp.storage.opening import OpenedDatabase
@@ -70,7 +70,7 @@ async def test_a_blocked_job_goes_on_by_itself(bench: Bench, opened: OpenedDatab
     async with working(bench, opened):
         await reaches(bench, job.id, JobStatus.COMPLETED)
     types = await jobs.event_types(bench.database, job.id)
-    assert types == ["created", "started", "blocked", "unblocked", "completed"]
+    assert types == ["created", "started", "captured", "blocked", "unblocked", "completed"]
 
 
 async def test_a_worker_runs_three_jobs_and_gives_them_back_when_it_stops(bench: Bench, opened: OpenedDatabase) -> None:
@@ -105,6 +105,10 @@ async def test_a_job_that_the_same_worker_takes_over_runs_once(bench: Bench, ope
         gated.gate.set()
         await reaches(bench, job.id, JobStatus.COMPLETED)
     assert await bench.indexed() == SHOP
+
+
+async def has_indexed(bench: Bench, job_id: Any, files: int) -> bool:
+    return (await jobs.current(bench.database, job_id)).files_indexed == files
 
 
 async def attempt_is(bench: Bench, job_id: Any, attempt: int) -> bool:
@@ -182,6 +186,36 @@ async def test_a_worker_builds_the_vector_index_after_a_job(bench: Bench, opened
     async with working(bench, opened):
         await reaches(bench, job.id, JobStatus.COMPLETED)
         await until(is_ready, what="the index to be built")
+
+
+async def test_an_idle_worker_builds_a_vector_index_whose_build_was_lost(bench: Bench, opened: OpenedDatabase) -> None:
+    bench.configure(vector_index_rows=1)
+    await bench.run()
+    of_project = VectorIndex(bench.schema, 1, index.DIMENSIONS)
+
+    async def is_ready() -> bool:
+        async with bench.database.transaction("writers") as connection:
+            return await vector_index.is_ready(connection, of_project)
+
+    assert not await is_ready()
+    async with working(bench, opened):
+        await until(is_ready, what="the index to be built")
+
+
+async def test_an_idle_worker_looks_for_vector_indexes_again_after_trouble(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    async def failing(*_: object) -> list[str]:
+        looks.append(1)
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(vector_index, "projects_without", failing)
+    monkeypatch.setattr(worker, "INDEX_CHECK_SECONDS", 0.0)
+    async with working(bench, opened) as task:
+        await until(lambda: len(looks) >= 2, what="a second look")
+        assert not task.done()
 
 
 async def test_a_vector_index_that_cannot_be_built_ends_no_worker(
@@ -305,6 +339,117 @@ async def test_a_worker_that_waits_for_its_database_can_be_stopped(
     await asyncio.wait_for(tried.wait(), 5)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await asyncio.wait_for(running, 5) == 0
+
+
+async def test_a_spawned_worker_leaves_when_there_was_no_database_for_too_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: OpenedDatabase) -> None:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(OpenedDatabase, "open", never)
+    monkeypatch.setattr(worker, "GIVE_UP_SECONDS", 0.1)
+    assert await asyncio.wait_for(run_worker(bench.settings, is_spawned=True), 15) == 0
+    assert living_worker(bench.settings) is None
+
+
+async def test_a_spawned_worker_leaves_when_its_database_went_away_for_too_long(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError
+
+    lock = HostLock(bench.settings)
+    assert lock.take()
+    async with working(bench, opened, lock) as task:
+        await until(lambda: bench.settings, what="a turn")
+        monkeypatch.setattr(worker, "GIVE_UP_SECONDS", 0.1)
+        monkeypatch.setattr(store, "claim", away)
+        await asyncio.wait_for(asyncio.shield(task), 15)
+    lock.free()
+
+
+async def test_a_worker_without_the_host_lock_waits_for_its_database_for_ever(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    async def away(*_: object, **__: object) -> None:
+        failures.append(1)
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(worker, "GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setattr(store, "claim", away)
+    async with working(bench, opened) as task:
+        await until(lambda: len(failures) >= 3, what="three failures")
+        assert not task.done()
+
+
+async def test_a_claim_that_hangs_does_not_keep_a_worker_that_is_told_to_stop(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = asyncio.Event()
+
+    async def hanging(*_: object, **__: object) -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "claim", hanging)
+    async with working(bench, opened):
+        await asyncio.wait_for(hangs.wait(), 10)
+
+
+async def test_a_worker_that_is_replaced_lets_its_jobs_commit_their_batches(
+    bench: Bench, opened: OpenedDatabase
+) -> None:
+    bench.configure(batch_files=1)
+    bench.pool = gated = GatedPool(1)
+    replaced = asyncio.Event()
+    job = await bench.start()
+    task = asyncio.create_task(Worker(opened, bench.tools, replaced=replaced).run(asyncio.Event()))
+    await asyncio.wait_for(gated.waits.wait(), 10)
+    await until(lambda: has_indexed(bench, job.id, 1), what="a committed file")
+    replaced.set()
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    gated.gate.set()
+    assert await asyncio.wait_for(task, 10)
+    after = await jobs.current(bench.database, job.id)
+    assert (after.status, after.files_indexed) == (JobStatus.PENDING, 2)
+
+
+async def test_a_worker_that_is_replaced_can_still_be_told_to_stop(bench: Bench, opened: OpenedDatabase) -> None:
+    bench.pool = gated = GatedPool(0)
+    replaced, stop = asyncio.Event(), asyncio.Event()
+    job = await bench.start()
+    task = asyncio.create_task(Worker(opened, bench.tools, replaced=replaced).run(stop))
+    await asyncio.wait_for(gated.waits.wait(), 10)
+    replaced.set()
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    stop.set()
+    assert await asyncio.wait_for(task, 10)
+    assert (await jobs.current(bench.database, job.id)).status is JobStatus.PENDING
+
+
+async def test_a_busy_worker_has_another_started_for_a_suspect(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[store.WaitingWork] = []
+    monkeypatch.setattr(Spawner, "ensure_worker", lambda _self, work: asked.append(work))
+    bench.pool = gated = GatedPool(0)
+    bench.configure(watch_seconds=0.02)
+    lock = HostLock(bench.settings)
+    assert lock.take()
+    suspect = await jobs.running(bench.database, "/src/suspect")
+    await bench.start()
+    async with working(bench, opened, lock):
+        await asyncio.wait_for(gated.waits.wait(), 10)
+        await jobs.set_column(bench.database, suspect.id, "fruitless_attempts = 1")
+        await jobs.lapse(bench.database, suspect.id)
+        await until(lambda: any(work.claimable for work in asked), what="a call for help")
+        assert (await jobs.current(bench.database, suspect.id)).attempt == 1
+        await store.cancel(bench.database, suspect.id)
 
 
 async def test_a_worker_inside_another_process_stops_with_it(bench: Bench, opened: OpenedDatabase) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from codebase_mcp.storage.migrate import (
     migrate_control,
     migrate_project,
 )
+from tests.support import jobs
 from tests.support.postgres import TestServer
 
 CONTROL = tables.CONTROL_SCHEMA
@@ -142,6 +144,46 @@ async def test_going_down_and_up_again_gives_the_same(database: Database, histor
     await (migrate_control(database) if history == "control" else migrate_project(database, PROJECT))
     assert await snapshot(database, schema) == before
     assert await installed_revision(database, schema) == expected_revision(schema)
+
+
+JOBS_OF_0001 = """
+INSERT INTO codebase_mcp.indexing_jobs (id, repo_path, repo_name, project_id, status, phase, files_total, bytes_total,
+  bytes_done, files_indexed, attempt, slot, worker_id, lease_expires_at, started_at, finished_at, completed_at)
+VALUES
+  ('00000000-0000-4000-8000-000000000001', '/src/a', 'a', 'p', 'running', 'indexing', 9, 900, 100, 1, 3, 1,
+   gen_random_uuid(), clock_timestamp() - interval '1 hour', clock_timestamp(), NULL, NULL),
+  ('00000000-0000-4000-8000-000000000002', '/src/b', 'b', 'p', 'completed', 'done', 9, 900, 900, 9, 1, NULL,
+   NULL, NULL, clock_timestamp(), clock_timestamp(), clock_timestamp())
+"""
+
+
+async def test_jobs_of_the_first_revision_live_on_through_an_upgrade_and_back(database: Database) -> None:
+    back_to_the_first = f"-{len(migrate.CONTROL_REVISIONS) - 1}"
+    await move(database, "control", CONTROL, back_to_the_first)
+    assert await installed_revision(database) == "0001"
+    await jobs.execute(database, JOBS_OF_0001)
+    await jobs.execute(
+        database, "INSERT INTO codebase_mcp.job_events (job_id, event_type) SELECT id, 'created' FROM"
+        " codebase_mcp.indexing_jobs",
+    )  # fmt: skip
+    before = await jobs.execute(database, "SELECT * FROM codebase_mcp.indexing_jobs ORDER BY id")
+    await migrate_control(database)
+    orphan = await jobs.claim(database)
+    assert (orphan.repo_path, orphan.attempt, orphan.recent_seconds) == ("/src/a", 4, 0.0)
+    assert orphan.progressed_at is not None
+    committed = await jobs.commit(database, orphan, 0)
+    assert committed.files_indexed == 2
+    assert (await jobs.current(database, UUID(int=0x4000_8000_0000_0000_0002))).progressed_at is None
+    await jobs.execute(
+        database, "INSERT INTO codebase_mcp.job_events (job_id, event_type) VALUES (:id, 'captured')", id=orphan.id
+    )
+    await move(database, "control", CONTROL, back_to_the_first)
+    after = await jobs.execute(database, "SELECT * FROM codebase_mcp.indexing_jobs ORDER BY id")
+    assert (after[0]._fields, after[1]) == (before[0]._fields, before[1])
+    kinds = await jobs.execute(database, "SELECT DISTINCT event_type FROM codebase_mcp.job_events ORDER BY 1")
+    assert [kind for (kind,) in kinds] == ["created", "resumed"]
+    await migrate_control(database)
+    assert await installed_revision(database) == expected_revision()
 
 
 @pytest.mark.parametrize("history", ["control", "project"])

@@ -104,13 +104,13 @@ class Shelf:
             await projects.mark_complete(connection, target.repository_id, commit)
 
     async def start_job(self, path: str = "/src/shop", progress: int = 40) -> None:
-        """A blocked job: active, and nobody needs to run it."""
+        """A job that was just started: active, and nobody needs to run it."""
         jobs = tables.indexing_jobs
         async with self.database.transaction() as connection:
             await connection.execute(
                 sa.insert(jobs).values(
                     id=uuid4(), repo_path=path, repo_name=path.rpartition("/")[2], project_id=PROJECT,
-                    status="blocked", retry_at=sa.func.clock_timestamp(), progress_percentage=progress,
+                    progress_percentage=progress,
                 )
             )  # fmt: skip
 
@@ -276,7 +276,7 @@ async def test_an_answer_says_how_fresh_it_is(shelf: Shelf) -> None:
     done = (await shelf.search("cookie")).freshness[0]
     await shelf.start_job()
     again = (await shelf.search("cookie")).freshness[0]
-    assert [*states, done.state, again.state] == ["never", "incomplete", "ready", "indexing"]
+    assert [*states, done.state, again.state] == ["incomplete", "incomplete", "ready", "indexing"]
     assert (done.indexed_commit, again.progress_percentage) == ("a" * 40, 40)
     assert done.last_indexed_at is not None
 

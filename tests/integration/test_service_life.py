@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ import pytest
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError, DatabaseUnavailableError, EmbeddingError
-from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker
+from codebase_mcp.jobs.registry import living_workers
+from codebase_mcp.jobs.spawn import Spawner
 from codebase_mcp.service import Service, diagnosis, life
 from codebase_mcp.service.life import Life
 from codebase_mcp.settings import Settings
@@ -30,13 +33,13 @@ HOLDER = """
 import signal, sys, time
 from pathlib import Path
 from pydantic import SecretStr
-from codebase_mcp.jobs.spawn import HostLock
+from codebase_mcp.jobs.registry import Registration
 from codebase_mcp.settings import Settings
 
 if sys.argv[3] == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-lock = HostLock(Settings(data_dir=Path(sys.argv[1]), database_url=SecretStr(sys.argv[2])))
-assert lock.take()
+settings = Settings(data_dir=Path(sys.argv[1]), database_url=SecretStr(sys.argv[2]))
+Registration(settings, is_spawned=False).enter()
 time.sleep(60)
 """
 
@@ -173,7 +176,9 @@ async def test_the_doctor_finds_a_healthy_installation_healthy(bench: Bench) -> 
     service = Service(bench.settings.model_copy(update={"worker": "external"}))
     found = await checks(service)
     await service.close()
-    assert list(found) == ["versions", "database", "vector extension", "worker", "embedding model", "disk", "logs"]
+    assert list(found) == [
+        "versions", "database", "vector extension", "worker", "jobs", "embedding model", "disk", "logs",
+    ]  # fmt: skip
     assert [check for check in found.values() if not check.is_ok or check.fix] == []
     assert "external (DATABASE_URL)" in found["database"].detail
     assert "256 dimensions" in found["embedding model"].detail
@@ -234,21 +239,23 @@ async def test_the_doctor_never_raises_when_the_database_was_never_opened(
 
 @pytest.fixture
 def holder(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that holds the host lock, as a worker does."""
+    """A process that is registered as a worker."""
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param, "worker"])
-    until_now(lambda: living_worker(settings) == process.pid, what="the lock to be held")
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param])
+    until_now(lambda: living_workers(settings), what="a registered worker")
     yield process
     process.kill()
     process.wait()
 
 
+def last_word_of(process: subprocess.Popen[bytes]) -> str:
+    return f"The worker ({process.pid}) was stopped; its jobs go on when one starts again."
+
+
 @pytest.mark.parametrize("holder", ["polite"], indirect=True)
 def test_stopping_ends_the_worker(settings: Settings, holder: subprocess.Popen[bytes]) -> None:
-    assert diagnosis.stop_everything(settings) == [
-        f"The worker ({holder.pid}) was stopped; its jobs go on when one starts again."
-    ]
+    assert diagnosis.stop_everything(settings) == [last_word_of(holder)]
     assert holder.wait(5) == -15
 
 
@@ -261,12 +268,38 @@ def test_a_worker_that_does_not_stop_is_killed(
     assert holder.wait(5) == -9
 
 
-def test_stopping_kills_nobody_when_the_lock_names_nobody(settings: Settings) -> None:
-    lock = HostLock(settings)
-    assert lock.take()
-    lock._path.write_text("")
-    assert diagnosis.stop_everything(settings) == ["No automatically started worker was running."]
-    lock.free()
+def test_stopping_says_when_there_is_nothing_to_stop(settings: Settings) -> None:
+    assert diagnosis.stop_everything(settings) == ["No worker was running on this host."]
+
+
+@pytest.mark.parametrize("holder", ["polite"], indirect=True)
+def test_a_worker_of_another_user_is_not_stopped(
+    settings: Settings, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", refuse)
+        said = diagnosis.stop_workers(settings)
+    assert said == [f"The worker ({holder.pid}) belongs to another user and was not stopped."]
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("holder", ["polite"], indirect=True)
+def test_a_worker_that_leaves_just_now_was_stopped(
+    settings: Settings, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = os.kill
+
+    def too_late(pid: int, _number: int) -> None:
+        kill(pid, signal.SIGKILL)
+        holder.wait()
+        raise ProcessLookupError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", too_late)
+        assert diagnosis.stop_workers(settings) == [last_word_of(holder)]
 
 
 async def test_stopping_ends_an_embedded_database() -> None:

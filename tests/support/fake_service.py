@@ -10,10 +10,15 @@ from uuid import UUID
 from codebase_mcp.answers import (
     CancelledJob,
     Check,
+    DirectoryShare,
+    EarlierJob,
+    EstimateReport,
     JobList,
     JobReport,
     JobSummary,
+    LanguageShare,
     LeftOutFile,
+    LeftOutGroup,
     ReasonCount,
     RemovedRepository,
     RepositoryList,
@@ -71,6 +76,8 @@ def a_job(**changes: Any) -> JobReport:
         "error_traceback": None,
         "estimated_time_remaining_seconds": None,
         "is_waiting_for_worker": False,
+        "is_stalled": False,
+        "stalled_reason": None,
         "left_out_files": [LeftOutFile(relative_path="logo.png", state="skipped", reason="binary")],
         "left_out_reasons": [ReasonCount(state="skipped", reason="binary", files=1)],
         "events": None,
@@ -112,6 +119,41 @@ def a_repository(**changes: Any) -> RepositoryReport:
         "size_bytes": 5_300_000,
     }
     return RepositoryReport(**values | changes)
+
+
+def an_estimate(**changes: Any) -> EstimateReport:
+    values: dict[str, Any] = {
+        "repo_path": "/src/shop",
+        "project_id": "default",
+        "database_name": "cb_proj_default_37a8eec1",
+        "message": "9 files (0.1 MB) to index, about 70 chunks, about 12 s.",
+        "is_partial": False,
+        "index_state": "complete",
+        "active_job_id": None,
+        "files_found": 14,
+        "files_to_index": 9,
+        "bytes_to_index": 100_000,
+        "files_unchanged": 3,
+        "files_failed_before": 1,
+        "files_to_remove": 2,
+        "expected_chunks": 70,
+        "expected_seconds": 12.3,
+        "rests_on": "1 completed job of this machine, those of similar size weighing most",
+        "earlier_jobs": [
+            EarlierJob(job_id=JOB_ID, repo_name="api", completed_at=NOON, files=50, size_bytes=400_000, seconds=42.0)
+        ],
+        "languages": [LanguageShare(language="python", files=12, size_bytes=120_000)],
+        "largest_directories": [DirectoryShare(path="shop/tax", files=7, size_bytes=90_000)],
+        "left_out": [
+            LeftOutGroup(
+                reason="ignored by git", files=5_000, size_bytes=80_000_000, directories=1, examples=["node_modules/"]
+            ),
+            LeftOutGroup(reason="binary", files=1, size_bytes=2_000, directories=0, examples=["logo.png"]),
+        ],
+        "is_left_out_measured": True,
+        "warnings": ["1 job running now; beside it this one takes longer."],
+    }
+    return EstimateReport(**values | changes)
 
 
 def a_hit(**changes: Any) -> SearchHit:
@@ -190,6 +232,9 @@ class FakeService:
     async def start_indexing(self, repo_path: str, **options: Any) -> StartedJob:
         return await self._reply("start_indexing", a_started_job(), repo_path=repo_path, **options)
 
+    async def estimate_indexing(self, repo_path: str, **options: Any) -> EstimateReport:
+        return await self._reply("estimate_indexing", an_estimate(), repo_path=repo_path, **options)
+
     async def wait_for_job(
         self,
         job_id: UUID,
@@ -244,6 +289,9 @@ class FakeService:
 
     async def doctor(self) -> list[Check]:
         return await self._reply("doctor", [Check(name="data directory", is_ok=True, detail="/data is writable")])
+
+    async def stop_workers(self) -> list[str]:
+        return await self._reply("stop_workers", ["The worker was stopped."])
 
     async def stop_everything(self) -> list[str]:
         return await self._reply("stop_everything", ["The worker was stopped.", "The database was stopped."])

@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from codebase_mcp.domain import PreparedBatch
+from codebase_mcp.domain import ParsedFile, PreparedBatch
 from codebase_mcp.indexing.embed import EmbedderIdentity
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
 from codebase_mcp.storage import index_store, projects, segments
@@ -31,10 +31,20 @@ class FakeEmbedder:
 
     identity = EmbedderIdentity("fake", "hash", "1")
     dimensions = DIMENSIONS
+    is_service = False
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.failures: list[Exception] = []
+
+    async def prepare(self, *, seconds: float | None = None) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def document_texts(self, files: Sequence[ParsedFile]) -> list[str]:
+        return [header for file in files for header in file.headers]
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self.failures:

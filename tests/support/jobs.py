@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobStatus
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.store import BatchCounts, CapturedFile, Claim
 from codebase_mcp.storage.database import Database
 
@@ -158,7 +158,7 @@ async def file_states(database: Database, job_id: UUID) -> dict[str, str]:
 
 async def reasons(database: Database, job_id: UUID) -> dict[str, str]:
     async with database.transaction("writers") as connection:
-        rows = await store.files_left_out(connection, job_id, 1000)
+        rows = await records.files_left_out(connection, job_id, 1000)
     return {row["relative_path"]: row["reason"] for row in rows}
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import pytest
 import sqlalchemy as sa
 
 from codebase_mcp.storage import embedded
@@ -34,6 +36,7 @@ trap '' HUP INT TERM
 while kill -0 "$1" 2>/dev/null; do sleep 1; done
 [ -e "$2/database/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$2/database/postmaster.pid")"
 sleep 1
+umount -l "$2" 2>/dev/null
 rm -rf "$2"
 """
 
@@ -86,8 +89,11 @@ def _fast_folder() -> Path:
 
 
 @contextlib.contextmanager
-def temporary_data_dir() -> Iterator[Path]:
-    """A directory that PostgreSQL's user can enter, which pytest's own are not when root runs the tests."""
+def temporary_data_dir(disk_bytes: int | None = None) -> Iterator[Path]:
+    """A directory that PostgreSQL's user can enter, which pytest's own are not when root runs the tests.
+
+    With `disk_bytes` it is a disk of its own of that size; the test is skipped where that cannot be had.
+    """
     data_dir = Path(tempfile.mkdtemp(prefix="codebase-mcp-test-", dir=_fast_folder())).resolve()
     data_dir.chmod(0o711)
     watcher = subprocess.Popen(
@@ -98,12 +104,26 @@ def temporary_data_dir() -> Iterator[Path]:
         start_new_session=True,
     )
     try:
+        if disk_bytes is not None:
+            _mount(data_dir, disk_bytes)
         yield data_dir
     finally:
         embedded.stop(data_dir)
+        if os.path.ismount(data_dir):
+            subprocess.run(["umount", "--lazy", str(data_dir)], check=True)
         shutil.rmtree(data_dir, ignore_errors=True)
         watcher.kill()
         watcher.wait()
+
+
+def _mount(folder: Path, size_bytes: int) -> None:
+    mount = shutil.which("mount")
+    if sys.platform != "linux" or mount is None or os.geteuid() != 0:
+        pytest.skip("a small disk is made by mounting a tmpfs, which needs Linux and root")
+    command = [mount, "-t", "tmpfs", "-o", f"size={size_bytes},mode=0711", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {done.stderr.strip()}")
 
 
 @contextlib.contextmanager
@@ -114,8 +134,12 @@ def running_server() -> Iterator[TestServer]:
 
 
 def start_server(data_dir: Path) -> TestServer:
-    major = int(os.environ.get("TEST_POSTGRES_MAJOR", CURRENT_MAJOR))
-    return TestServer(data_dir, embedded.ensure_running(data_dir, overrides=FAST_AND_LOOSE, major=major))
+    return TestServer(data_dir, embedded.ensure_running(data_dir, overrides=FAST_AND_LOOSE, new_major=tested_major()))
+
+
+def tested_major() -> int:
+    """The version of PostgreSQL that makes the databases of the tests."""
+    return int(os.environ.get("TEST_POSTGRES_MAJOR", CURRENT_MAJOR))
 
 
 def make_template(server: TestServer) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from codebase_mcp.storage.digest import canonical_digest
 from codebase_mcp.storage.file_lock import is_held
 from codebase_mcp.storage.tables import schema_name
 from tests.support import guard
-from tests.support.postgres import temporary_data_dir
+from tests.support.postgres import temporary_data_dir, tested_major
 from tests.support.waiting import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -63,6 +63,7 @@ class Site:
     knobs: dict[str, object] = field(default_factory=dict)
     _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _presence: embedded.ClientPresence | None = None
+    _stayed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layout = embedded.Layout(self.data_dir)
@@ -134,9 +135,14 @@ class Site:
 
     def crash_postgres(self) -> None:
         """An immediate shutdown, after which the next start has to recover."""
-        postmaster = psutil.Process(int((self.layout.database / "postmaster.pid").read_text().split()[0]))
+        postmaster = self.postgres_processes()[0]
         postmaster.send_signal(signal.SIGQUIT)
         postmaster.wait(LEAVE_SECONDS)
+
+    def postgres_processes(self) -> list[psutil.Process]:
+        """The first is the one that starts and ends the others."""
+        postmaster = psutil.Process(int((self.layout.database / "postmaster.pid").read_text().split()[0]))
+        return [postmaster, *postmaster.children()]
 
     # --- looking ---
 
@@ -172,7 +178,7 @@ class Site:
         assert job is not None
         return job
 
-    async def ended(self, job_id: UUID) -> Job:
+    async def ended(self, job_id: UUID, patience_seconds: float = PATIENCE_SECONDS) -> Job:
         async def terminal() -> Job | None:
             try:
                 job = await self.job(job_id)
@@ -180,7 +186,7 @@ class Site:
                 return None
             return job if job.status.is_terminal else None
 
-        return await until(terminal, what=f"the end of job {job_id}", seconds=PATIENCE_SECONDS)
+        return await until(terminal, what=f"the end of job {job_id}", seconds=patience_seconds)
 
     async def committed(self, job_id: UUID, files: int) -> int:
         """Waits until that many files are committed; how many are."""
@@ -214,14 +220,18 @@ class Site:
 
     # --- the end ---
 
+    async def dismiss(self) -> None:
+        """Tells every process but PostgreSQL to stop, and ends those that do not."""
+        self._stayed += await asyncio.to_thread(self._dismiss)
+
     async def end(self) -> None:
-        """Tells everybody to stop and fails when somebody does not; nothing is left afterwards in any case."""
+        """Stops everything and fails when somebody did not leave; nothing is left afterwards in any case."""
+        await self.dismiss()
         await self.observer.close()
-        leftover = await asyncio.to_thread(self._dismiss)
         if self._presence is not None:
             self._presence.release(stop_if_last=False)
         await asyncio.to_thread(embedded.stop, self.data_dir)
-        assert not leftover, f"these did not stop when told to: {leftover}"
+        assert not self._stayed, f"these did not stop when told to: {self._stayed}"
         assert not is_held(self.layout.lock("alive")), "a process of PostgreSQL is left"
 
     def _dismiss(self) -> list[str]:
@@ -260,22 +270,38 @@ def copy_packages(target: Path, *packages: str) -> Path:
 
 
 @contextlib.contextmanager
-def prepared_data_dir() -> Iterator[Path]:
-    """A data directory with a database that was migrated and stopped, to be copied from."""
+def prepared_data_dir(furnish: Callable[[str], Awaitable[None]] | None = None) -> Iterator[Path]:
+    """A data directory with a database that was migrated and stopped, to be copied from.
+
+    `furnish` gets the database's address and may add to it.
+    """
     with temporary_data_dir() as data_dir:
-        asyncio.run(_prepare(Site(data_dir)))
+        embedded.ensure_running(data_dir, new_major=tested_major())
+        asyncio.run(_prepare(Site(data_dir), furnish))
         yield data_dir
 
 
-async def _prepare(site: Site) -> None:
+async def _prepare(site: Site, furnish: Callable[[str], Awaitable[None]] | None) -> None:
     async with site.service():
-        pass
+        if furnish is not None:
+            await furnish(site.layout.url)
 
 
 @contextlib.asynccontextmanager
-async def site_like(prepared: Path, *, hold: bool = True, **knobs: object) -> AsyncIterator[Site]:
-    """A site with a copy of a prepared database; everything is stopped and gone afterwards."""
-    with temporary_data_dir() as data_dir:
+async def site_like(
+    prepared: Path,
+    *,
+    hold: bool = True,
+    check: Callable[[Site], Awaitable[None]] | None = None,
+    disk_bytes: int | None = None,
+    **knobs: object,
+) -> AsyncIterator[Site]:
+    """A site with a copy of a prepared database; everything is stopped and gone afterwards.
+
+    `check` looks at what the processes left behind, once they have all been told to stop. With `disk_bytes` it has a
+    disk of that size for itself.
+    """
+    with temporary_data_dir(disk_bytes) as data_dir:
         await asyncio.to_thread(_copy, prepared, data_dir)
         site = Site(data_dir, knobs)
         with _guarded(data_dir):
@@ -283,6 +309,9 @@ async def site_like(prepared: Path, *, hold: bool = True, **knobs: object) -> As
                 site.hold()
             try:
                 yield site
+                if check is not None:
+                    await site.dismiss()
+                    await check(site)
             finally:
                 await site.end()
 

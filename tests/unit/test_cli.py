@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from codebase_mcp import __version__
-from codebase_mcp.answers import Check, JobList, RepositoryList
+from codebase_mcp.answers import Check, JobList, LanguageShare, RepositoryList
 from codebase_mcp.cli import app as command_line
 from codebase_mcp.cli.jobs import StatusChoice
+from codebase_mcp.cli.progress import describe
 from codebase_mcp.cli.session import PATIENCE_SECONDS, service_factory
-from codebase_mcp.domain import JobPhase, JobStatus
+from codebase_mcp.domain import JobEvent, JobPhase, JobStatus
 from codebase_mcp.errors import (
     CodebaseMcpError,
     DatabaseStartingError,
@@ -34,6 +36,7 @@ from codebase_mcp.errors import (
 )
 from tests.support.fake_service import (
     JOB_ID,
+    NOON,
     FakeService,
     a_hit,
     a_job,
@@ -42,6 +45,7 @@ from tests.support.fake_service import (
     a_started_job,
     a_summary,
     an_answer,
+    an_estimate,
 )
 
 COMMANDS = [
@@ -228,6 +232,53 @@ def test_index_passes_its_options_on_and_makes_the_path_absolute(
     }
 
 
+def test_a_dry_run_tells_what_would_be_done_and_starts_nothing(run: Run) -> None:
+    service = FakeService()
+    outcome = run("index", "/src/shop", "--dry-run", "--force", "--project", "work", service=service)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[:4] == [
+        "9 files (0.1 MB) to index, about 70 chunks, about 12 s.",
+        "Of 14 files: 9 to index, 3 unchanged, 1 failed before (--retry-failed tries them again), "
+        "1 left out by name, kind or size, and 2 to remove from the index.",
+        "The time rests on 1 completed job of this machine, those of similar size weighing most.",
+        "Note: 1 job running now; beside it this one takes longer.",
+    ]
+    assert "python" in outcome.out
+    assert "shop/tax" in outcome.out
+    assert re.search(r"ignored by git +5,000 +80\.0 MB +node_modules/", outcome.out)
+    assert service.arguments_of("estimate_indexing") == {
+        "repo_path": "/src/shop",
+        "name": None,
+        "project_id": "work",
+        "force_reindex": True,
+        "allow_large_root": False,
+        "retry_failed": False,
+    }
+    assert service.count("start_indexing") == 0
+
+
+def test_a_dry_run_of_much_says_what_it_does_not_show(run: Run) -> None:
+    many = [LanguageShare(language=f"l{n}", files=1, size_bytes=1) for n in range(13)]
+    report = an_estimate(
+        languages=many,
+        largest_directories=[],
+        is_left_out_measured=False,
+        files_failed_before=0,
+        files_to_remove=None,
+        warnings=[],
+    )
+    outcome = run("index", "/src/shop", "--dry-run", service=FakeService(estimate_indexing=report))
+    assert "… and 3 more" in outcome.out
+    assert "directory" not in outcome.out
+    assert "There was no time to measure all that is left out." in outcome.out
+    nothing = FakeService(estimate_indexing=an_estimate(left_out=[]))
+    assert "left out  " not in run("index", "/src/shop", "--dry-run", service=nothing).out
+
+
+def test_a_dry_run_as_json_prints_the_estimate(run: Run) -> None:
+    assert json.loads(run("index", "/x", "--dry-run", "--json").out)["expected_seconds"] == 12.3
+
+
 def test_index_without_waiting_prints_the_job_id(run: Run) -> None:
     service = FakeService()
     outcome = run("index", "/src/shop", "--no-wait", service=service)
@@ -378,6 +429,28 @@ def test_a_job_is_shown_with_its_error_left_out_files_and_events(run: Run) -> No
     assert "skipped: logo.png – binary" in outcome.out
     outcome = run("jobs", "show", str(JOB_ID), "--events")
     assert "created files=3" in outcome.out
+    completed = {"files_indexed": 9, "left_out": [{"state": "skipped", "reason": "binary", "files": 1}]}
+    events = [JobEvent(event_type="completed", event_data=completed, created_at=NOON)]
+    told = run("jobs", "show", str(JOB_ID), "--events", service=FakeService(job_status=a_job(events=events)))
+    assert "completed files_indexed=9 left_out=skipped binary 1" in told.out
+
+
+def test_a_finished_job_is_shown_with_what_became_of_its_files(run: Run) -> None:
+    shown = run("jobs", "show", str(JOB_ID)).out
+    assert "files       9 indexed, 1 unchanged, 1 skipped, 1 failed of 12; 1,234 chunks" in shown
+    assert "  1 skipped: binary" in shown
+
+
+def test_a_job_that_stands_still_says_so_in_the_list_and_by_itself(run: Run) -> None:
+    reason = "no progress for 2 min: parsing a 900 KB file"
+    stalled = a_running_job(40, is_stalled=True, stalled_reason=reason)
+    listed = JobList(
+        jobs=[a_summary(status=JobStatus.RUNNING, is_stalled=True, is_overdue=True)], total_count=1, limit=20, offset=0
+    )
+    service = FakeService(job_status=stalled, list_jobs=listed)
+    assert f"stalled     {reason}" in run("jobs", "show", str(JOB_ID), service=service).out
+    assert "running (overdue, stalled)" in run("jobs", "list", service=service).out
+    assert describe(stalled, None).endswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -488,6 +561,24 @@ def test_stop_says_what_was_stopped_and_starts_nothing(run: Run) -> None:
     outcome = run("stop", service=service)
     assert outcome.out == "The worker was stopped.\nThe database was stopped.\n"
     assert [name for name, _ in service.calls] == ["stop_everything", "close"]
+
+
+def test_the_workers_alone_can_be_stopped(run: Run) -> None:
+    service = FakeService()
+    outcome = run("worker", "--stop", service=service)
+    assert (outcome.code, outcome.out) == (0, "The worker was stopped.\n")
+    assert [name for name, _ in service.calls] == ["stop_workers", "close"]
+
+
+@pytest.mark.parametrize("tokens", [["worker"], ["serve"]])
+def test_a_renewal_that_comes_too_late_for_the_lease_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tokens: list[str]
+) -> None:
+    monkeypatch.setenv("CODEBASE_MCP_LEASE_SECONDS", "3")
+    monkeypatch.setenv("CODEBASE_MCP_RENEW_SECONDS", "0.6")
+    outcome = run(*tokens)
+    assert outcome.code == 2
+    assert "CODEBASE_MCP_RENEW_SECONDS = 0.6 must be at most 0.5 with CODEBASE_MCP_LEASE_SECONDS = 3" in outcome.err
 
 
 def test_a_terminal_without_unicode_still_gets_its_answer(tmp_path: Path) -> None:

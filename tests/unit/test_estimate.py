@@ -2,63 +2,111 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codebase_mcp.jobs import estimate
-from codebase_mcp.jobs.estimate import DEFAULT_BYTES_PER_SECOND, STARTING_SECONDS, estimated_seconds, size_at_a_glance
-from tests.support.repositories import folder_for_anybody, ordinary_user
+from codebase_mcp.indexing.survey import Amount
+from codebase_mcp.jobs.estimate import (
+    CompletedJob,
+    Interval,
+    Work,
+    expected_chunks,
+    expected_seconds,
+    undisturbed_seconds,
+    usual_seconds,
+)
 
-completed_jobs = st.lists(st.tuples(st.integers(1, 10**11), st.floats(0, 1e6)), max_size=10)
+NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+works = st.builds(
+    Work,
+    st.integers(0, 10**6),
+    st.dictionaries(
+        st.sampled_from(["python", "scala", "markdown", "klingon"]),
+        st.builds(Amount, st.integers(1, 10**5), st.integers(0, 10**10)),
+    ),
+)
 
 
-def test_without_earlier_jobs_a_measured_rate_is_taken() -> None:
-    assert estimated_seconds(int(10 * DEFAULT_BYTES_PER_SECOND), []) == STARTING_SECONDS + 10
-    assert estimated_seconds(int(10 * DEFAULT_BYTES_PER_SECOND), [(500, 0.0)]) == STARTING_SECONDS + 10
+def work(files: int, megabytes: float, language: str = "python") -> Work:
+    return Work(files, {language: Amount(files, int(megabytes * 1e6))})
 
 
-def test_an_earlier_job_of_the_same_size_takes_as_long() -> None:
-    assert estimated_seconds(1_000_000, [(1_000_000, 40.0)]) == STARTING_SECONDS + 40
+def job(done: Work, seconds: float) -> CompletedJob:
+    return CompletedJob(UUID(int=7), "shop", NOON, done, seconds, 100)
+
+
+def job_of_a_machine(done: Work, slowness: float) -> CompletedJob:
+    return job(done, slowness * usual_seconds(done))
+
+
+def test_without_earlier_jobs_the_measured_pace_is_taken() -> None:
+    done = work(1_000, 26)
+    assert expected_seconds(done, []) == usual_seconds(done) == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize("slowness", [0.3, 1.0, 4.0])
+def test_three_jobs_of_any_size_teach_how_slow_a_machine_is(slowness: float) -> None:
+    earlier = [job_of_a_machine(work(files, files / 100), slowness) for files in (200, 1_000, 4_000)]
+    for files in (100, 500, 2_000, 20_000):
+        asked = work(files, files / 100)
+        assert expected_seconds(asked, earlier) == pytest.approx(slowness * usual_seconds(asked), rel=0.15)
 
 
 def test_jobs_of_similar_size_weigh_more() -> None:
-    slow_and_alike, fast_and_small = (10_000_000, 100.0), (10_000, 0.001)
-    assert 80 < estimated_seconds(10_000_000, [slow_and_alike, fast_and_small]) - STARTING_SECONDS < 101
-    assert estimated_seconds(10_000, [slow_and_alike, fast_and_small]) == STARTING_SECONDS
+    earlier = [job_of_a_machine(work(10_000, 100), 8), job_of_a_machine(work(1_000, 10), 2)]
+    assert expected_seconds(work(1_000, 10), earlier) < 4 * usual_seconds(work(1_000, 10))
+    assert expected_seconds(work(10_000, 100), earlier) > 4 * usual_seconds(work(10_000, 100))
 
 
-@given(st.integers(0, 10**12), completed_jobs)
-def test_an_estimate_is_never_less_than_a_start(size_bytes: int, completed: list[tuple[int, float]]) -> None:
-    assert estimated_seconds(size_bytes, completed) >= STARTING_SECONDS
+def test_late_jobs_weigh_more_than_early_ones() -> None:
+    fast, slow = job_of_a_machine(work(1_000, 10), 1), job_of_a_machine(work(1_000, 10), 4)
+    assert expected_seconds(work(1_000, 10), [fast, slow]) < expected_seconds(work(1_000, 10), [slow, fast])
 
 
-def test_the_size_at_a_glance_leaves_out_what_is_not_indexed(tmp_path: Path) -> None:
-    for path, size in {"a.py": 10, "b/c.py": 100, "b/huge.py": 5_000, ".git/pack": 7, "node_modules/x.js": 9}.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(b"x" * size)
-    (tmp_path / "link.py").symlink_to("a.py")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "pipe")
-    assert size_at_a_glance(tmp_path, max_file_bytes=1_000) == 110
+def test_a_job_of_a_moment_says_little_about_a_long_one() -> None:
+    asked = work(5_000, 50)
+    assert expected_seconds(asked, [job_of_a_machine(work(1, 0.0001), 20)]) < 2 * usual_seconds(asked)
 
 
-def test_a_tree_that_takes_too_long_has_no_size(tmp_path: Path) -> None:
-    assert size_at_a_glance(tmp_path, max_file_bytes=1_000, seconds=-1) is None
+def test_languages_that_parse_slowly_take_longer() -> None:
+    by_language = {name: usual_seconds(work(100, 10, name)) for name in ("scala", "python", "markdown", "klingon")}
+    assert by_language["scala"] > 3 * by_language["python"]
+    assert by_language["markdown"] < 0.8 * by_language["python"]
+    assert by_language["klingon"] == by_language["python"]
 
 
-def test_what_cannot_be_looked_into_counts_nothing() -> None:
-    with folder_for_anybody() as folder:
-        (folder / "a.py").write_bytes(b"x" * 10)
-        (folder / "closed").mkdir()
-        (folder / "closed" / "b.py").write_bytes(b"x" * 10)
-        with ordinary_user(folder):
-            (folder / "closed").chmod(0)
-            assert size_at_a_glance(folder, max_file_bytes=1_000) == 10
+def test_files_that_are_only_listed_cost_next_to_nothing() -> None:
+    assert usual_seconds(Work(10_000, {})) < usual_seconds(work(10_000, 60)) / 10
 
 
-def test_an_estimate_has_one_digit_after_the_point() -> None:
-    assert estimate.estimated_seconds(1_234_567, []) == pytest.approx(2.3)
+def test_chunks_follow_from_bytes_and_files() -> None:
+    assert expected_chunks(work(2_029, 21.684)) == pytest.approx(14_926, rel=0.05)
+    assert expected_chunks(Work(3, {})) == 0
+
+
+@given(works, st.lists(st.builds(job, works, st.just(0.0) | st.floats(0.001, 1e7)), max_size=10))
+def test_an_estimate_is_a_positive_number_whatever_came_before(asked: Work, earlier: list[CompletedJob]) -> None:
+    seconds = expected_seconds(asked, earlier)
+    assert 0 < seconds < float("inf")
+
+
+def between(began: float, ended: float) -> Interval:
+    return Interval(NOON + timedelta(seconds=began), NOON + timedelta(seconds=ended))
+
+
+def test_time_beside_other_jobs_is_shared_with_them() -> None:
+    assert undisturbed_seconds(between(0, 10), []) == 10
+    assert undisturbed_seconds(between(0, 10), [between(-5, 0), between(10, 20)]) == 10
+    assert undisturbed_seconds(between(0, 10), [between(-5, 20)]) == 5
+    assert undisturbed_seconds(between(0, 12), [between(0, 6), between(3, 30)]) == pytest.approx(1.5 + 1 + 3)
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 50)), max_size=5))
+def test_sharing_never_makes_a_job_longer(others: list[tuple[float, float]]) -> None:
+    beside = [between(began, began + length) for began, length in others]
+    alone = undisturbed_seconds(between(0, 10), beside)
+    assert 10 / (1 + len(others)) - 1e-6 <= alone <= 10 + 1e-6

@@ -10,7 +10,7 @@ import pytest
 
 from codebase_mcp.search.freshness import freshness_of, freshness_of_first_job, head_commit, head_commits
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import ActiveJob
+from codebase_mcp.storage.search_store import UnfinishedJob
 from tests.support.corpus import repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -88,22 +88,24 @@ def test_a_pointer_with_a_nul_is_ignored(tmp_path: Path) -> None:
     [
         ({}, None, "ready"),
         ({"is_complete": False}, None, "incomplete"),
-        ({"is_complete": False, "file_count": 0}, None, "never"),
-        ({"is_complete": False}, ActiveJob("/repo", "repo", 40), "indexing"),
-        ({}, ActiveJob("/repo", "repo", 0), "indexing"),
+        ({"is_complete": False, "file_count": 0}, None, "incomplete"),
+        ({"is_complete": False}, UnfinishedJob("/repo", "repo", 40, True, True), "indexing"),
+        ({}, UnfinishedJob("/repo", "repo", 0, True, True), "indexing"),
+        ({}, UnfinishedJob("/repo", "repo", 40, True, False), "incomplete"),
+        ({}, UnfinishedJob("/repo", "repo", 0, False, False), "incomplete"),
     ],
 )
 def test_the_state_says_how_far_the_index_can_be_trusted(
-    changes: dict[str, object], job: ActiveJob | None, state: str
+    changes: dict[str, object], job: UnfinishedJob | None, state: str
 ) -> None:
     item: Repository = dataclasses.replace(repository(), **changes)
     found = freshness_of(item, job, COMMIT)
     assert (found.state, found.head_commit) == (state, COMMIT)
-    assert found.progress_percentage == (job.progress_percentage if job else None)
+    assert found.progress_percentage == (job.progress_percentage if job and job.is_active else None)
 
 
 def test_a_first_job_is_shown_before_there_is_an_index() -> None:
-    found = freshness_of_first_job(ActiveJob("/new", "new", 7), None)
+    found = freshness_of_first_job(UnfinishedJob("/new", "new", 7, True, True), None)
     assert (found.state, found.repository, found.progress_percentage, found.last_indexed_at) == (
         "indexing", "new", 7, None,
     )  # fmt: skip

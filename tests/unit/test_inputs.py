@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -134,11 +135,23 @@ def test_a_project_is_named_by_the_call_then_the_nearest_config_then_the_setting
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("{", "not readable JSON"),
+        ("{", "is not JSON"),
+        ("", "is not JSON"),
+        ("[" * 90_000, "is not JSON"),
         ("[1]", 'no text under "project_id"'),
-        ('{"project_id": 7}', 'no text under "project_id"'),
+        ("{}", 'no text under "project_id"'),
+        ('{"project_id": 7}', 'no text under "project_id", but 7'),
+        ('{"project_id": null}', 'no text under "project_id"'),
+        (json.dumps({"project_id": ["x" * 500]}), 'no text under "project_id", but ["xxx'),
+        ('{"project_id": ""}', "'' is not valid"),
         ('{"project_id": "a b"}', "'a b' is not valid"),
+        ('{"project_id": "../up"}', "'../up' is not valid"),
+        ('{"project_id": "a\\u0000b"}', r"'a\x00b' is not valid"),
+        ('{"project_id": "a; DROP SCHEMA"}', "'a; DROP SCHEMA' is not valid"),
+        (json.dumps({"project_id": "x" * 256}), "1 to 255 letters"),
+        (" " * 100_001, "has 100,001 bytes"),
     ],
+    ids=lambda text: text[:20],
 )
 def test_a_config_file_that_names_no_project_is_refused_by_its_path(
     repository: Path, content: str, complaint: str
@@ -147,6 +160,56 @@ def test_a_config_file_that_names_no_project_is_refused_by_its_path(
     with pytest.raises(InvalidInputError, match=r"config\.json") as caught:
         inputs.resolve_project(None, repository, "setting")
     assert complaint in caught.value.message
+    assert caught.value.code == "VALIDATION_ERROR"
+    assert len(caught.value.message) < 500
+
+
+def test_a_config_with_a_byte_order_mark_is_read(repository: Path) -> None:
+    configure(repository, '\ufeff{"project_id": "marked"}')
+    assert inputs.resolve_project(None, repository, "setting") == "marked"
+
+
+def refused_config(near: Path) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        inputs.resolve_project(None, near, "setting")
+    assert str(near / ".codebase-mcp" / "config.json") in caught.value.message
+    return caught.value.message
+
+
+def test_a_config_that_is_no_file_is_refused(repository: Path) -> None:
+    config = repository / ".codebase-mcp" / "config.json"
+    config.mkdir(parents=True)
+    assert "is not a file" in refused_config(repository)
+    config.rmdir()
+    config.symlink_to("gone.json")
+    assert "cannot be read (No such file" in refused_config(repository)
+    config.unlink()
+    config.symlink_to(config.name)
+    assert "cannot be read (Too many levels" in refused_config(repository)
+    config.unlink()
+    os.mkfifo(config)
+    assert "is not a file" in refused_config(repository)
+
+
+def test_a_config_that_is_no_text_is_refused(repository: Path) -> None:
+    configure(repository, "")
+    (repository / ".codebase-mcp" / "config.json").write_bytes(b'{"project_id": "caf\xe9"}')
+    assert "is not UTF-8 text" in refused_config(repository)
+
+
+@pytest.mark.parametrize("closed", [".codebase-mcp/config.json", ".codebase-mcp"])
+def test_a_config_that_cannot_be_read_is_refused(closed: str) -> None:
+    """Prevents: a project taken from further up, or the default one, because of a missing permission."""
+    with folder_for_anybody() as folder:
+        configure(folder, '{"project_id": "hidden"}')
+        with ordinary_user(folder):
+            (folder / closed).chmod(0)
+            assert "Permission denied" in refused_config(folder)
+
+
+def test_a_folder_that_only_looks_like_a_configuration_is_passed_over(repository: Path) -> None:
+    (repository / ".codebase-mcp").write_text("a file of this name")
+    assert inputs.resolve_project(None, repository, "setting") == "setting"
 
 
 def test_a_setting_that_is_no_project_id_is_named(repository: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -73,10 +74,12 @@ def test_the_client_hanging_up_is_passed_on() -> None:
     os.dup2(read_end, STDIN)
     os.close(read_end)
     try:
-        StdinRelay()
+        hung_up = threading.Event()
+        StdinRelay(hung_up.set)
         os.write(write_end, b"x" * 50_000)
         os.close(write_end)
         assert read_all() == b"x" * 50_000
+        assert hung_up.is_set()
     finally:
         os.dup2(kept, STDIN)
         os.close(kept)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from cyclopts import Parameter
 
 from codebase_mcp.cli import screen
+from codebase_mcp.cli.estimate import say_estimate
 from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from codebase_mcp.answers import JobReport
     from codebase_mcp.service import Service
+
+
+class _StartOptions(TypedDict):
+    name: str | None
+    project_id: str | None
+    force_reindex: bool
+    allow_large_root: bool
+    retry_failed: bool
 
 
 def index(
@@ -30,29 +39,34 @@ def index(
     allow_large_root: Annotated[
         bool, Parameter(help="Accept a root such as / or a home directory.", negative=())
     ] = False,
+    dry_run: Annotated[
+        bool, Parameter(help="Only tell what would be indexed and how long it would take.", negative=())
+    ] = False,
     wait: Annotated[bool, Parameter(help="Show the progress until the job ends.")] = True,
     json: JsonOption = False,
 ) -> int:
     """Index a repository, or bring its index up to date, and show the progress.
 
     The work is done by a background job: Ctrl-C stops watching, not the job. Exit code 0 when the job completed (or was
-    started, with --no-wait), 1 when it failed or was cancelled, 2 for a wrong argument.
+    started, with --no-wait, or estimated, with --dry-run), 1 when it failed or was cancelled, 2 for a wrong argument.
 
     Example: codebase-mcp index ~/src/shop --name shop
     """
     from pathlib import Path
 
     root = str(Path(os.path.expanduser(path)).absolute()) if path.strip() else path
+    options: _StartOptions = {
+        "name": name,
+        "project_id": project,
+        "force_reindex": force,
+        "allow_large_root": allow_large_root,
+        "retry_failed": retry_failed,
+    }
 
     async def work(service: Service) -> int:
-        started = await service.start_indexing(
-            root,
-            name=name,
-            project_id=project,
-            force_reindex=force,
-            allow_large_root=allow_large_root,
-            retry_failed=retry_failed,
-        )
+        if dry_run:
+            return say_estimate(await service.estimate_indexing(root, **options), as_json=json)
+        started = await service.start_indexing(root, **options)
         doing = "is being indexed already" if started.already_running else "is being indexed"
         screen.tell(f"{root} {doing} by job {started.job_id}.")
         if not wait:

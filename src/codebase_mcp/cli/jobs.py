@@ -113,7 +113,8 @@ def _say_jobs(found: JobList) -> None:
         return
     table = screen.new_table("job", "status", "done", "files", "created", "repository")
     for job in found.jobs:
-        status = f"{job.status.value} (overdue)" if job.is_overdue else job.status.value
+        marks = [mark for mark, applies in (("overdue", job.is_overdue), ("stalled", job.is_stalled)) if applies]
+        status = f"{job.status.value} ({', '.join(marks)})" if marks else job.status.value
         files = f"{job.files_indexed:,}/{job.files_total:,}"
         created = screen.moment(job.created_at)
         table.add_row(str(job.job_id), status, f"{job.progress_percentage} %", files, created, job.repo_path)
@@ -123,7 +124,7 @@ def _say_jobs(found: JobList) -> None:
 
 
 def _say_job(job: JobReport) -> None:
-    from codebase_mcp.cli.progress import describe
+    from codebase_mcp.cli.progress import counts, describe
 
     lines = {
         "job": str(job.job_id),
@@ -131,6 +132,8 @@ def _say_job(job: JobReport) -> None:
         "project": f"{job.project_id} (schema {job.database_name})",
         "state": f"{job.progress_percentage} % {describe(job, None)}",
         "message": job.progress_message,
+        "stalled": job.stalled_reason,
+        "files": counts(job) if job.files_total else None,
         "attempts": str(job.attempt),
         "created": screen.moment(job.created_at),
         "started": screen.moment(job.started_at),
@@ -141,8 +144,17 @@ def _say_job(job: JobReport) -> None:
     for label, value in lines.items():
         if value:
             screen.say(f"{label:<11} {value}")
+    for reason in job.left_out_reasons:
+        screen.say(f"  {reason.files:,} {reason.state}: {reason.reason}")
     for left_out in job.left_out_files:
         screen.say(f"  {left_out.state}: {left_out.relative_path} – {left_out.reason}")
     for event in job.events or ():
-        facts = " ".join(f"{key}={value}" for key, value in event.event_data.items())
+        facts = " ".join(f"{key}={_fact(value)}" for key, value in event.event_data.items())
         screen.say(f"  {screen.moment(event.created_at)} {event.event_type} {facts}".rstrip())
+
+
+def _fact(value: object) -> str:
+    """The reasons of files that were left out are rows of their own in an event; anything else is a plain value."""
+    if isinstance(value, list):
+        return "; ".join(" ".join(str(part) for part in item.values()) for item in value) or "-"
+    return str(value)

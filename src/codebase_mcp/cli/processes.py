@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -53,21 +52,31 @@ def worker(
     *,
     spawned: Annotated[bool, Parameter(show=False, negative=())] = False,
     ignore_host_lock: Annotated[bool, Parameter(show=False, negative=())] = False,
+    stop: Annotated[bool, Parameter(help="Stop the workers on this host instead, and say which.", negative=())] = False,
 ) -> int:
     """Run a worker that carries out indexing jobs, until it is told to stop.
 
-    Servers start one by themselves; run this where CODEBASE_MCP_WORKER=external says that you do.
+    Servers start one by themselves; run this where CODEBASE_MCP_WORKER=external says that you do. What a stopped worker
+    was doing goes on when another starts; a client that is open starts one by itself.
 
     Example: CODEBASE_MCP_WORKER=external codebase-mcp worker
     """
+    if stop:
+        return run_with_service(_stop_workers, database="untouched")
     settings = prepare("worker")
-    from codebase_mcp.jobs.worker import run_worker
+    from codebase_mcp.jobs.worker import work_until_told
 
-    return asyncio.run(run_worker(settings, is_spawned=spawned, ignore_host_lock=ignore_host_lock))
+    return work_until_told(settings, is_spawned=spawned, ignore_host_lock=ignore_host_lock)
+
+
+async def _stop_workers(service: Service) -> int:
+    for sentence in await service.stop_workers():
+        screen.say(sentence)
+    return 0
 
 
 def stop() -> int:
-    """Stop the background worker and the embedded database.
+    """Stop this host's workers and the embedded database.
 
     Running jobs are released and continue when a worker starts again.
 

@@ -83,7 +83,17 @@ def describe(job: JobReport, chunks_per_second: float | None) -> str:
         parts.append(f"about {screen.duration(job.estimated_time_remaining_seconds)} left")
     if job.status.value in ("pending", "blocked") or job.is_waiting_for_worker:
         parts.append(job.progress_message)
+    elif job.stalled_reason:
+        parts.append(job.stalled_reason)
     return " · ".join(parts)
+
+
+def counts(job: JobReport) -> str:
+    """`9 indexed, 1 unchanged, 1 skipped, 1 failed of 12; 1,234 chunks`."""
+    return (
+        f"{job.files_indexed:,} indexed, {job.files_unchanged:,} unchanged, {job.files_skipped:,} skipped, "
+        f"{job.files_failed:,} failed of {job.files_total:,}; {job.chunks_created:,} chunks"
+    )
 
 
 class LineDisplay:
@@ -102,7 +112,7 @@ class LineDisplay:
 
     def show(self, job: JobReport) -> None:
         rate = self._rate.of(job)
-        key = (job.status, job.phase, job.progress_percentage // LINE_EVERY_POINTS)
+        key = (job.status, job.phase, job.is_stalled, job.progress_percentage // LINE_EVERY_POINTS)
         now = self._clock()
         if key == self._last_key and now - self._last_at < LINE_EVERY_SECONDS:
             return

@@ -42,12 +42,19 @@ def load_settings() -> Settings:
     from codebase_mcp.settings import Settings
 
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         from codebase_mcp.complaints import explain_settings
 
         told = explain_settings(error, _variable_name)
         raise InvalidInputError(f"{told}. Correct or unset the environment variable.") from None
+    if settings.renew_seconds > settings.longest_renew_seconds:
+        raise InvalidInputError(
+            f"CODEBASE_MCP_RENEW_SECONDS = {settings.renew_seconds:g} must be at most"
+            f" {settings.longest_renew_seconds:g} with CODEBASE_MCP_LEASE_SECONDS = {settings.lease_seconds:g}:"
+            " a worker that renews too seldom loses its jobs. Correct one of them."
+        )
+    return settings
 
 
 def prepare(role: Role) -> Settings:

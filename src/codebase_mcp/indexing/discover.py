@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from codebase_mcp.domain import DiscoveredFile
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.git import head_commit
-from codebase_mcp.indexing.listing import Listing, is_real_directory, list_files
+from codebase_mcp.indexing.listing import Listing, Look, is_real_directory, list_files
 from codebase_mcp.indexing.skip_rules import MAX_PATH_BYTES, skip_reason, too_large
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ SYMLINK_TO_FILE = "symlink to a file of the repository"
 UNREADABLE = "cannot be read; what is indexed of it is kept"
 
 
-def discover(root: Path, *, max_file_bytes: int) -> Discovery:
+def discover(root: Path, *, max_file_bytes: int, look: Look | None = None) -> Discovery:
     """The files below `root`, to be iterated once; both this call and the iteration block.
+
+    With a `look` the iteration ends, perhaps before the last file, at its deadline.
 
     Raises RepositoryUnreadableError, now or while iterating, when the root is missing, unreadable or without a single
     file, or when git refuses it: none of that may ever look like a deletion.
@@ -42,7 +44,7 @@ def discover(root: Path, *, max_file_bytes: int) -> Discovery:
         raise _unusable(root, "is not a directory") from error
     except OSError as error:
         raise _unusable(root, f"cannot be read ({error.strerror})") from error
-    return Discovery(root, max_file_bytes)
+    return Discovery(root, max_file_bytes, look)
 
 
 class Discovery:
@@ -53,9 +55,11 @@ class Discovery:
     `is_unreadable`, after the last file.
     """
 
-    def __init__(self, root: Path, max_file_bytes: int) -> None:
+    def __init__(self, root: Path, max_file_bytes: int, look: Look | None = None) -> None:
         self.root = root
         self.unreadable_paths: set[str] = set()
+        self.files_listed = 0
+        self._look = look or Look()
         self._max_file_bytes = max_file_bytes
         self._root_text = os.fspath(root)
         self._real_root = os.path.realpath(root)
@@ -64,8 +68,11 @@ class Discovery:
     def __iter__(self) -> Iterator[DiscoveredFile]:
         listing = self._list()
         self.unreadable_paths.update(map(_storable, listing.unreadable))
-        is_empty = True
+        self.files_listed = len(listing.files | listing.remarks.keys())
+        is_empty = not self._look.is_list_cut
         for path in sorted(listing.files | listing.remarks.keys()):
+            if self._look.must_end():
+                return
             file = _remark(path, listing.remarks[path]) if path in listing.remarks else self._examine(path)
             # The escaped form of one name can be the true form of another.
             if file is not None and (file.relative_path == path or file.relative_path not in listing.files):
@@ -87,7 +94,7 @@ class Discovery:
 
     def _list(self) -> Listing:
         try:
-            return list_files(self.root)
+            return list_files(self.root, self._look)
         except OSError as error:
             raise _unusable(self.root, f"cannot be read any more ({error.strerror})") from error
 

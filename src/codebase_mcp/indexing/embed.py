@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model2vec import StaticModel
     from numpy.typing import ArrayLike, NDArray
 
+    from codebase_mcp.domain import ParsedFile
     from codebase_mcp.settings import Settings
 
 MODEL_DIRECTORY = Path(__file__).parent / "model"
@@ -40,26 +41,46 @@ class EmbedderIdentity:
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors of one model.
+    """Turns texts into vectors of one model: `prepare`, then `document_texts`, whose answer goes to `embed_documents`.
 
     Vectors are float32 and of unit length, so that their dot product is their cosine. A text without a single
     known token has no direction: its vector is all zeros, which is near to nothing and has no cosine (pgvector's
     `<=>` answers NaN), so searching with a zero query vector must be left out and zero rows must be ignored.
-    Both methods raise EmbeddingError when the model cannot answer or answers something unusable.
+    All that ask the model raise EmbeddingError when it answers something unusable, and EmbeddingUnavailableError when
+    it does not answer.
     """
 
     @property
-    def identity(self) -> EmbedderIdentity: ...
+    def is_service(self) -> bool:
+        """Whether the model is behind a network: slow, at times away, and worth a cache."""
+        ...
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        """Of a service: as last heard of; without a revision before the first `prepare`."""
+        ...
 
     @property
     def dimensions(self) -> int: ...
 
+    async def prepare(self, *, seconds: float | None = None) -> None:
+        """Asks which model answers now; identity and dimensions are then its own. Takes at most `seconds`, if given."""
+        ...
+
+    def document_texts(self, files: Sequence[ParsedFile]) -> list[str]:
+        """What is embedded of each chunk of the files, in order."""
+        ...
+
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (len(texts), dimensions) of headers, whose identifiers are already split into words."""
+        """Vectors (len(texts), dimensions) of such texts, whose header's identifiers are already split into words."""
         ...
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         """Vector (dimensions,) of a query as the user wrote it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back what the embedder holds; asking again opens it anew."""
         ...
 
 
@@ -69,12 +90,23 @@ class LocalEmbedder:
     Nothing is loaded before the first text; identity and dimensions come from the small config file.
     """
 
+    is_service = False
+
     def __init__(self, directory: Path = MODEL_DIRECTORY) -> None:
         self.identity, self.dimensions = _read_config(directory)
         self._directory = directory
         self._model: StaticModel | None = None
         # The library changes settings of its tokenizer on each call, so two threads must not be in it at once.
         self._turn = threading.Lock()
+
+    async def prepare(self, *, seconds: float | None = None) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def document_texts(self, files: Sequence[ParsedFile]) -> list[str]:
+        return [header for file in files for header in file.headers]
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return await asyncio.to_thread(self._embed, texts)
@@ -172,5 +204,9 @@ def local_embedder() -> LocalEmbedder:
 
 
 def open_embedder(settings: Settings) -> Embedder:
-    """The embedding model that `settings` ask for."""
-    return local_embedder()
+    """The embedding model that `settings` ask for; close it in the end. Nothing is asked of a service yet."""
+    if settings.embedding_provider == "local":
+        return local_embedder()
+    from codebase_mcp.indexing.embed_service import service_embedder
+
+    return service_embedder(settings)

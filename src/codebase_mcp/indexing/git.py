@@ -36,6 +36,10 @@ _UNREADABLE_DIRECTORY = re.compile(rb"^warning: could not open directory '(.+?)/
 _SUBMODULE_MODE = "160000"
 
 
+class GitTooSlowError(RepositoryUnreadableError):
+    """Git did not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class GitListing:
     """What git lists below a folder, relative to it; `repositories` are submodules and embedded repositories."""
@@ -73,9 +77,13 @@ def work_tree_prefix(folder: Path) -> str | None:
     return None if prefix and _is_ignored(folder) else prefix
 
 
-def list_work_tree(folder: Path, prefix: str) -> GitListing:
-    """The tracked and the not ignored files at and below `folder`, sorted; `prefix` is its place in the work tree."""
-    answer = _run(folder, "ls-files", "-t", "--stage", "--cached", "--others", "--exclude-standard", "-z")
+def list_work_tree(folder: Path, prefix: str, seconds: float = GIT_TIMEOUT_SECONDS) -> GitListing:
+    """The tracked and the not ignored files at and below `folder`, sorted; `prefix` is its place in the work tree.
+
+    Raises GitTooSlowError after so many seconds.
+    """
+    options = ("-t", "--stage", "--cached", "--others", "--exclude-standard", "-z")
+    answer = _run(folder, "ls-files", *options, seconds=seconds)
     if answer is None or answer.exit_status != 0:
         raise _refused(folder, answer)
     files: set[str] = set()
@@ -86,6 +94,18 @@ def list_work_tree(folder: Path, prefix: str) -> GitListing:
     unreadable = (os.fsdecode(name) for name in _UNREADABLE_DIRECTORY.findall(answer.complaint))
     below = (name.removeprefix(prefix) for name in unreadable if f"{name}/".startswith(prefix))
     return GitListing(tuple(sorted(files)), tuple(sorted(repositories)), tuple(sorted(below)))
+
+
+def ignored_paths(folder: Path, seconds: float) -> tuple[str, ...]:
+    """What git's rules leave out at and below `folder`; a directory stands for all it holds and ends in a slash.
+
+    Raises GitTooSlowError after so many seconds.
+    """
+    options = ("--others", "--ignored", "--exclude-standard", "--directory", "-z")
+    answer = _run(folder, "ls-files", *options, seconds=seconds)
+    if answer is None or answer.exit_status != 0:
+        return ()
+    return tuple(os.fsdecode(name) for name in answer.output.split(b"\0")[:-1])
 
 
 def head_commit(root: Path) -> str | None:
@@ -116,7 +136,7 @@ def _is_git_usable(folder: Path) -> bool:
     return answer is not None and answer.exit_status == 0
 
 
-def _run(folder: Path, *arguments: str) -> _Answer | None:
+def _run(folder: Path, *arguments: str, seconds: float = GIT_TIMEOUT_SECONDS) -> _Answer | None:
     """Git's answer, or None where git is not installed."""
     program = shutil.which("git")
     if program is None:
@@ -130,13 +150,13 @@ def _run(folder: Path, *arguments: str) -> _Answer | None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=GIT_TIMEOUT_SECONDS,
+            timeout=max(seconds, 0.01),
         )
     except OSError as error:
         raise RepositoryUnreadableError(f"git cannot be run in {folder}: {error.strerror}. Check the path.") from error
     except subprocess.TimeoutExpired as error:
-        message = f"git did not answer within {GIT_TIMEOUT_SECONDS} s in {folder}. Check the disk, then start again."
-        raise RepositoryUnreadableError(message) from error
+        message = f"git did not answer within {seconds:g} s in {folder}. Check the disk, then start again."
+        raise GitTooSlowError(message) from error
     return _Answer(done.returncode, done.stdout, done.stderr)
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from codebase_mcp.errors import RepositoryUnreadableError
-from codebase_mcp.indexing.git import list_work_tree, work_tree_prefix
+from codebase_mcp.indexing.git import (
+    GIT_TIMEOUT_SECONDS,
+    GitTooSlowError,
+    ignored_paths,
+    list_work_tree,
+    work_tree_prefix,
+)
 from codebase_mcp.indexing.ignore import IgnoreTree, read_if_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+IGNORED_BY_GIT = "ignored by git"
+EXCLUDED_BY_USER = "excluded by .mcpignore"
+FILLED_BY_TOOLS = "filled by tools (dependencies, environments, caches)"
 NOT_CHECKED_OUT = "submodule not checked out (git submodule update --init)"
 LINKED_WORK_TREE = "linked work tree of a repository (index it on its own)"
 
@@ -39,13 +50,42 @@ class Listing:
     unreadable: set[str] = field(default_factory=set)
 
 
-def list_files(root: Path) -> Listing:
+@dataclass(slots=True)
+class Look:
+    """A look that is not a job's: it takes only so long, and notes what is left out silently.
+
+    Deadlines are of time.monotonic; `is_list_cut` and `is_cut` say that one of them came. `left_out` maps posix paths
+    to reasons; a directory stands for all it holds and ends in a slash. With `is_noting` off nothing is noted, which
+    saves calls of git.
+    """
+
+    list_deadline: float = math.inf
+    deadline: float = math.inf
+    is_noting: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
+    is_list_cut: bool = False
+    is_cut: bool = False
+
+    @property
+    def list_seconds_left(self) -> float:
+        return self.list_deadline - time.monotonic()
+
+    def must_end(self) -> bool:
+        self.is_cut = time.monotonic() > self.deadline
+        return self.is_cut
+
+    def note(self, path: str, reason: str) -> None:
+        if self.is_noting:
+            self.left_out[path] = reason
+
+
+def list_files(root: Path, look: Look | None = None) -> Listing:
     """Everything below `root` that no rule leaves out; nothing is returned that lies behind a symlinked directory.
 
     Left out silently: what git ignores, what `.mcpignore` files exclude, version control bookkeeping, and, outside
     git work trees, directories that tools fill. Submodules and embedded repositories are listed by their own rules.
     """
-    lister = _Lister(root)
+    lister = _Lister(root, look or Look())
     prefix = work_tree_prefix(root)
     if prefix is None:
         lister.walk()
@@ -55,8 +95,9 @@ def list_files(root: Path) -> Listing:
 
 
 class _Lister:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, look: Look) -> None:
         self._root = root
+        self._look = look
         self._listing = Listing()
         self._repositories: list[str] = []
         self._left_out_by_user = IgnoreTree(root, ".mcpignore")
@@ -67,12 +108,24 @@ class _Lister:
             self._add_repository(self._repositories.pop())
         listing, left_out = self._listing, self._left_out_by_user
         files = {path for path in listing.files if not left_out.excludes(path)}
+        for path in listing.files - files if self._look.is_noting else ():
+            self._look.note(path, EXCLUDED_BY_USER)
         unreadable = listing.unreadable | left_out.unreadable_directories | self._left_out_by_git.unreadable_directories
         return Listing(files, listing.remarks, unreadable)
 
     def add_work_tree(self, under: str, prefix: str) -> None:
         """List a work tree at `under` ("" or "a/b/"), and queue the repositories inside it."""
-        listed = list_work_tree(self._root / under, prefix)
+        look = self._look
+        try:
+            listed = list_work_tree(self._root / under, prefix, min(look.list_seconds_left, GIT_TIMEOUT_SECONDS))
+            ignored = ignored_paths(self._root / under, look.list_seconds_left) if look.is_noting else ()
+        except GitTooSlowError:
+            if look.list_deadline == math.inf:
+                raise
+            look.is_list_cut = True
+            return
+        for path in ignored:
+            look.note(under + path, IGNORED_BY_GIT)
         self._listing.files.update(under + path for path in listed.files if _is_source(path))
         self._listing.unreadable.update(under + path for path in listed.unreadable_directories)
         self._repositories.extend(under + path for path in listed.repositories if _is_source(path))
@@ -102,6 +155,9 @@ class _Lister:
     def walk(self) -> None:
         folders = [""]
         while folders:
+            if self._look.list_seconds_left < 0:
+                self._look.is_list_cut = True
+                return
             folder = folders.pop()
             try:
                 folders.extend(self._walk_folder(folder))
@@ -115,12 +171,18 @@ class _Lister:
         """Add the files of one folder and answer the folders to go into."""
         with os.scandir(self._root / folder) as entries:
             kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        if folder and (not REBUILDABLE_MARKERS.isdisjoint(kinds) or self._is_listed_by_git(folder, kinds)):
+        if folder and not REBUILDABLE_MARKERS.isdisjoint(kinds):
+            self._look.note(f"{folder}/", FILLED_BY_TOOLS)
+            return []
+        if folder and self._is_listed_by_git(folder, kinds):
             return []
         subfolders: list[str] = []
         for name, is_directory in kinds.items():
             path = f"{folder}/{name}" if folder else name
-            if self._is_left_out(path, name, is_directory):
+            if name in BOOKKEEPING_DIRECTORIES:
+                continue
+            if (reason := self._left_out_reason(path, name, is_directory)) is not None:
+                self._look.note(f"{path}/" if is_directory else path, reason)
                 continue
             if is_directory:
                 subfolders.append(path)
@@ -131,13 +193,15 @@ class _Lister:
     def _is_listed_by_git(self, folder: str, names: dict[str, bool]) -> bool:
         return ".git" in names and self._add_own_work_tree(folder)
 
-    def _is_left_out(self, path: str, name: str, is_directory: bool) -> bool:
-        if name in BOOKKEEPING_DIRECTORIES or (is_directory and name in GENERATED_DIRECTORIES):
-            return True
+    def _left_out_reason(self, path: str, name: str, is_directory: bool) -> str | None:
+        if is_directory and name in GENERATED_DIRECTORIES:
+            return FILLED_BY_TOOLS
         if self._left_out_by_git.excludes(path, is_directory=is_directory):
-            return True
+            return IGNORED_BY_GIT
         # Files are asked about at the end, for both kinds of listing; a folder now, so that it need not be walked.
-        return is_directory and self._left_out_by_user.excludes(path, is_directory=True)
+        if is_directory and self._left_out_by_user.excludes(path, is_directory=True):
+            return EXCLUDED_BY_USER
+        return None
 
 
 def is_real_directory(root: Path, relative_path: str) -> bool:

@@ -9,6 +9,7 @@ LOCK_FILE = "generated (lock file)"
 MINIFIED = "minified"
 SECRET = "secret"
 BINARY = "binary"
+TOO_LARGE = "too large"
 
 _LOCK_FILES = frozenset(
     {"bun.lock", "bun.lockb", "cargo.lock", "cartfile.resolved", "chart.lock", "composer.lock", "conan.lock"}
@@ -67,7 +68,7 @@ def skip_reason(relative_path: str) -> str | None:
 
 
 def too_large(size_bytes: int, max_file_bytes: int) -> str:
-    return f"too large ({size_bytes:,} bytes, limit {max_file_bytes:,})"
+    return f"{TOO_LARGE} ({size_bytes:,} bytes, limit {max_file_bytes:,})"
 
 
 def _is_secret(path: str, name: str) -> bool:

@@ -17,9 +17,10 @@ from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedB
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
 from codebase_mcp.indexing.pool import PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
+from codebase_mcp.jobs.progress import Activity, parsing
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import disk, index_store
@@ -45,32 +46,38 @@ MERGE_FAN_IN = 16
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBatch:
-    """A prepared batch with one vector per chunk."""
+    """A prepared batch with one vector per chunk, or without vectors until its turn to be committed comes."""
 
     batch: PreparedBatch
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float32] | None
 
 
 class Batches:
     """Indexes what `job_files` has pending, in order."""
 
-    def __init__(self, job: Job, claim: Claim, tools: Tools, target: Target) -> None:
+    def __init__(self, job: Job, claim: Claim, tools: Tools, target: Target, activity: Activity) -> None:
         self._job = job
+        self._activity = activity
         self._claim = claim
         self._tools = tools
         self._target = target
         self._fenced = FencedSteps(tools.database, claim, target, JobPhase.INDEXING)
         self._batches_committed = 0
         self._ahead = tools.settings.pool_processes + 2
+        self._careful_files = 0
+        if job.fruitless_attempts >= store.SUSPECT_FROM:
+            # So many may have been under way when the worker died. One at a time, the guilty one is known by its name.
+            self._careful_files = self._ahead * tools.settings.batch_files
         self._files_since_checkpoint = 0
         self._checkpoint_at = time.monotonic() + tools.settings.checkpoint_seconds
 
     async def run(self) -> None:
+        self._activity.advance("indexing")
         in_flight: deque[tuple[tuple[PendingFile, ...], asyncio.Task[list[EmbeddedBatch]]]] = deque()
         async with asyncio.TaskGroup() as group:
             async for files in self._groups():
                 in_flight.append((files, group.create_task(self._prepare(files))))
-                if len(in_flight) >= self._ahead:
+                if len(in_flight) >= (1 if self._careful_files > 0 else self._ahead):
                     await self._commit_all(*in_flight.popleft())
             while in_flight:
                 await self._commit_all(*in_flight.popleft())
@@ -81,8 +88,10 @@ class Batches:
         group: list[PendingFile] = []
         size_bytes = 0
         async for file in self._pending():
-            if group and (len(group) >= settings.batch_files or size_bytes + file.size_bytes > settings.batch_bytes):
+            most_files = 1 if self._careful_files > 0 else settings.batch_files
+            if group and (len(group) >= most_files or size_bytes + file.size_bytes > settings.batch_bytes):
                 yield tuple(group)
+                self._careful_files -= len(group)
                 group, size_bytes = [], 0
             group.append(file)
             size_bytes += file.size_bytes
@@ -107,11 +116,16 @@ class Batches:
         request = BatchRequest(
             Path(self._job.repo_path), paths, await self._known_hashes(paths), self._tools.settings.max_file_bytes
         )
-        try:
-            parts = [await self._tools.pool.run(prepare_batch, request)]
-        except PoolBrokenError:
-            parts = await self._isolate(request)
-        return [EmbeddedBatch(part, await self._embed(part)) for part in parts]
+        turn = files[0].ordinal
+        with self._activity.step(parsing(files), turn=turn):
+            try:
+                parts = [await self._tools.pool.run(prepare_batch, request)]
+            except PoolBrokenError:
+                parts = await self._isolate(request)
+        if not self._tools.embedder.is_service:
+            return [EmbeddedBatch(part, None) for part in parts]
+        with self._activity.step("waiting for the embedding service", turn=turn):
+            return [EmbeddedBatch(part, await self._embed(part)) for part in parts]
 
     async def _known_hashes(self, paths: tuple[str, ...]) -> dict[str, bytes]:
         if self._job.force_reindex:
@@ -136,8 +150,7 @@ class Batches:
         return [PreparedBatch((), (FileOutcome(request.relative_paths[0], FileState.FAILED, reason),), {})]
 
     async def _embed(self, batch: PreparedBatch) -> NDArray[np.float32]:
-        headers = [header for file in batch.files for header in file.headers]
-        vectors = await self._tools.embedder.embed_documents(headers)
+        vectors = await embedding.vectors_of(self._tools, self._target, self._job, batch)
         self._tools.on_point("embedded")
         return vectors
 
@@ -149,7 +162,14 @@ class Batches:
             batch = embedded.batch
             if any(outcome.reason == DELETED for outcome in batch.outcomes):
                 batch = await asyncio.to_thread(self._really_deleted, batch)
-            await self._commit(by_path, EmbeddedBatch(batch, embedded.vectors))
+            vectors = embedded.vectors
+            if vectors is None:
+                # Prevents: work done twice. What a model in this process embeds ahead of the commit dies with the
+                # process; what a service answers is kept in the cache, and worth asking for ahead.
+                with self._activity.step("embedding"):
+                    vectors = await self._embed(batch)
+            with self._activity.step("writing to the database"):
+                await self._commit(by_path, batch, vectors)
 
     def _really_deleted(self, batch: PreparedBatch) -> PreparedBatch:
         """Prevents: a root that was unmounted for a moment from being read as the deletion of its files."""
@@ -162,8 +182,10 @@ class Batches:
         )
         return replace(batch, outcomes=tuple(outcomes))
 
-    async def _commit(self, by_path: dict[str, PendingFile], embedded: EmbeddedBatch) -> None:
-        batch, target = embedded.batch, self._target
+    async def _commit(
+        self, by_path: dict[str, PendingFile], batch: PreparedBatch, vectors: NDArray[np.float32]
+    ) -> None:
+        target = self._target
         disk.require_free(self._tools.settings, "indexing", share=disk.RESERVE_SHARE)
         ids = await self._reserve(batch)
         states = _states(batch)
@@ -173,7 +195,7 @@ class Batches:
             self._tools.on_point("fenced")
             # An undone batch is simply done again, so it need not wait for the disk.
             await connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-            await index_store.replace_files(connection, target, batch, ids, embedded.vectors)
+            await index_store.replace_files(connection, target, batch, ids, vectors)
             unchanged = [outcome for outcome in batch.outcomes if outcome.state is FileState.UNCHANGED]
             await index_store.touch_files(connection, target.repository_id, unchanged)
             ordinals = {by_path[path].ordinal: outcome for path, outcome in states.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover, head_commit
+from codebase_mcp.indexing.listing import Look
+from codebase_mcp.indexing.survey import by_language
 from codebase_mcp.jobs.store import CapturedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from codebase_mcp.storage.index_store import KnownFile
@@ -25,11 +28,16 @@ class Listing:
     files: list[DiscoveredFile] = field(default_factory=list)
     unreadable_paths: list[str] = field(default_factory=list)
     head_commit: str | None = None
+    look: Look = field(default_factory=Look)
+
+    def abandon(self) -> None:
+        """Has the thread end soon; what it still finds is of no use to anybody."""
+        self.look.list_deadline = self.look.deadline = -math.inf
 
 
 def list_files(root: Path, max_file_bytes: int, listing: Listing) -> None:
     """Blocking; raises RepositoryUnreadableError when the root cannot be listed honestly."""
-    discovery = discover(root, max_file_bytes=max_file_bytes)
+    discovery = discover(root, max_file_bytes=max_file_bytes, look=listing.look)
     listing.head_commit = head_commit(root)
     listing.files.extend(discovery)
     listing.unreadable_paths.extend(sorted(discovery.unreadable_paths))
@@ -70,6 +78,12 @@ class Staleness:
             and known.index_fingerprint == self.index_fingerprint
             and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
         )
+
+
+def amounts_to_index(captured: Iterable[CapturedFile]) -> dict[str, tuple[int, int]]:
+    """(files, bytes) that are left to do, by language: what later estimates compare this job's time with."""
+    pending = (file.found for file in captured if file.state is FileState.PENDING)
+    return {language: (amount.files, amount.size_bytes) for language, amount in by_language(pending).items()}
 
 
 def refuse_an_empty_root(repo_path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from codebase_mcp.domain import Job, JobPhase
 from codebase_mcp.errors import LeaseLostError
 from codebase_mcp.indexing.terms import joined_term
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import progress, records, store
 from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.storage import index_store, projects, references, segments
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from codebase_mcp.jobs.progress import Activity
     from codebase_mcp.jobs.store import Claim
     from codebase_mcp.jobs.tools import Tools
     from codebase_mcp.storage.index_store import Target
@@ -41,20 +43,28 @@ WIDEST_NAME_FILES = 2
 class Finishing:
     """Every step is fenced and may be repeated: a crash in between repeats it and changes nothing."""
 
-    def __init__(self, claim: Claim, tools: Tools, target: Target) -> None:
+    def __init__(self, claim: Claim, tools: Tools, target: Target, activity: Activity) -> None:
         self._claim = claim
+        self._activity = activity
         self._database = tools.database
+        self._on_point = tools.on_point
         self._target = target
         self._fenced = FencedSteps(tools.database, claim, target, JobPhase.FINISHING)
 
     async def run(self) -> Job:
+        self._now("finishing")
         job = await self._current_job()
         await self._remove_vanished(job)
         repository = await self._repository()
         if repository.version != repository.finished_version:
             await self._count_references()
             await self._merge_segments(repository)
+        self._on_point("ending")
         return await self._finish(job)
+
+    def _now(self, doing: str) -> str:
+        self._activity.advance(doing)
+        return doing
 
     async def _current_job(self) -> Job:
         async with self._database.transaction("writers") as connection:
@@ -70,7 +80,7 @@ class Finishing:
             if not gone:
                 return
             await asyncio.to_thread(refuse_an_empty_root, job.repo_path)
-            async with self._fenced.step("removing deleted files") as connection:
+            async with self._fenced.step(self._now("removing deleted files")) as connection:
                 await index_store.remove_files(connection, self._target.repository_id, gone)
 
     # --- references ---
@@ -84,7 +94,8 @@ class Finishing:
         file_ids = live.file_ids.tolist()
         for start in range(0, len(file_ids), FILES_PER_STEP):
             part = file_ids[start : start + FILES_PER_STEP]
-            async with self._fenced.step("counting references") as connection:
+            told = self._now(f"counting references, {start:,} of {len(file_ids):,} files")
+            async with self._fenced.step(told) as connection:
                 await references.set_reference_counts(connection, part, [counts.get(file_id, 0) for file_id in part])
 
     async def _mentions(self, definers: Mapping[str, Sequence[int]], live: LiveIds) -> dict[int, int]:
@@ -96,6 +107,7 @@ class Finishing:
                     connection, self._target.repository_id, terms[start : start + TERMS_PER_STEP]
                 )
             pairs.append(await asyncio.to_thread(references.mention_pairs, found, definers, live))
+            self._now(f"counting references, {start:,} of {len(terms):,} names")
         distinct = await asyncio.to_thread(lambda: np.unique(np.concatenate(pairs), axis=0))
         files, counts = np.unique(distinct[:, 0], return_counts=True)
         return dict(zip(files.tolist(), counts.tolist(), strict=True))
@@ -105,6 +117,7 @@ class Finishing:
             return await projects.repository(connection, self._target.repository_id)
 
     async def _merge_segments(self, repository: Repository) -> None:
+        self._now("merging the text index")
         if repository.deleted_chunk_count > CLEANING_SHARE * max(1, repository.chunk_count):
             await self._fenced.clean_segments()
         while await self._fenced.merge_segments(fan_in=MERGE_FAN_IN):
@@ -112,7 +125,9 @@ class Finishing:
 
     async def _finish(self, job: Job) -> Job:
         async with self._database.transaction("writers", self._target.schema) as connection:
-            done = await store.finish(connection, self._claim, _summary(job))
+            reasons = progress.complete_reasons(job, await records.reasons_left_out(connection, job.id))
+            message = f"completed: {progress.outcome(job, reasons)}"
+            done = await store.finish(connection, self._claim, message, [asdict(reason) for reason in reasons])
             await projects.mark_complete(connection, self._target.repository_id, job.metadata.get("head_commit"))
         return done
 
@@ -124,12 +139,3 @@ def _definers_by_term(names: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
         if term is not None:
             definers[term].add(file_id)
     return {term: sorted(files) for term, files in definers.items() if len(files) <= WIDEST_NAME_FILES}
-
-
-def _summary(job: Job) -> str:
-    parts = [f"{job.files_indexed} indexed", f"{job.files_unchanged} unchanged"]
-    if job.files_skipped:
-        parts.append(f"{job.files_skipped} skipped")
-    if job.files_failed:
-        parts.append(f"{job.files_failed} failed")
-    return f"completed: {', '.join(parts)} of {job.files_total} files, {job.chunks_created} chunks"

@@ -1,6 +1,16 @@
 -- Every statement of the job engine. The clock is the database's: clock_timestamp(), because now() stands still
 -- inside a transaction. `attempt` is the fencing token: each claim raises it and each write compares it.
 -- Each transition writes its event in the same statement, so that the audit trail cannot miss one.
+-- A part with a name in capitals is no statement: its text stands for its name in the others.
+
+-- name: TOTALS
+jsonb_build_object('files_total', files_total, 'files_indexed', files_indexed,
+    'files_unchanged', files_unchanged, 'files_skipped', files_skipped, 'files_failed', files_failed,
+    'chunks_created', chunks_created, 'progress_percentage', progress_percentage)
+
+-- name: INTERVAL_SECONDS
+greatest(0, CAST(extract(epoch FROM statement_timestamp() - coalesce(measured_at, statement_timestamp()))
+        AS double precision))
 
 -- name: start
 -- Prevents: two active jobs for one repository. No row back means that one is active already.
@@ -35,27 +45,39 @@ WITH hopeless AS (
       finished_at = clock_timestamp(), error_type = 'WorkerDied',
       error_message = format('The worker died %s times in a row without progress, last before %s. '
         'Exclude that file with .mcpignore and start again; what was indexed is kept.',
-        j.fruitless_attempts + 1, coalesce(quote_literal(l.path), 'the files were listed')),
+        j.fruitless_attempts + 1, coalesce(quote_literal(l.path),
+          CASE WHEN j.files_total > 0 THEN 'the index was finished' ELSE 'the files were listed' END)),
       progress_message = 'failed'
   FROM last_file l WHERE j.id = l.id
   RETURNING j.*
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
-  SELECT id, 'failed', jsonb_build_object('error_type', error_type, 'error_message', error_message) FROM failed
+  SELECT id, 'failed', TOTALS || jsonb_build_object('error_type', error_type, 'error_message', error_message)
+  FROM failed
 )
 SELECT * FROM failed;
 
 -- name: claim
 -- Prevents: more than three running jobs (one_job_per_slot decides between racing claims) and starved orphans (an
 -- orphan keeps its slot and comes first). A lease further ahead than twice the longest that settings allow is the
--- mark of a clock set back. A worker that takes back its own job has outlived an outage of the database, which is no
--- fruitless attempt.
+-- mark of a clock set back, and so is a job that was blocked in the future. A worker that takes back its own job has
+-- outlived an outage of the database, which is no fruitless attempt.
+-- Prevents, too: jobs that die with a worker because of another job's file. From its second fruitless attempt a job is a
+-- suspect, and until it commits something it runs alone in its worker. One that nobody could take alone for a minute is
+-- taken all the same, so that busy workers cannot keep it waiting for ever.
 WITH candidate AS (
-  SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs
-  WHERE status = 'pending'
-     OR (status = 'blocked' AND retry_at <= clock_timestamp())
+  SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs j
+  WHERE (status = 'pending'
+     OR (status = 'blocked' AND (retry_at <= clock_timestamp()
+           OR EXISTS (SELECT 1 FROM codebase_mcp.job_events e
+             WHERE e.job_id = j.id AND e.event_type = 'blocked' AND e.created_at > clock_timestamp())))
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
-           OR lease_expires_at > clock_timestamp() + make_interval(secs => 120)))
+           OR lease_expires_at > clock_timestamp() + make_interval(secs => 120))))
+    AND NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs mine
+      WHERE mine.status = 'running' AND mine.worker_id = :worker_id AND mine.id <> j.id
+        AND (mine.fruitless_attempts >= :suspect_from
+          OR (j.fruitless_attempts + CASE WHEN j.status = 'running' THEN 1 ELSE 0 END >= :suspect_from
+            AND coalesce(j.lease_expires_at, j.retry_at, j.created_at) > clock_timestamp() - make_interval(secs => 60))))
   ORDER BY (status = 'running') DESC, created_at, id
   LIMIT 1 FOR UPDATE SKIP LOCKED
 ), free AS (
@@ -71,6 +93,8 @@ WITH candidate AS (
       lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), retry_at = NULL,
       started_at = coalesce(started_at, clock_timestamp()),
       phase = CASE WHEN files_total > 0 THEN 'indexing' ELSE 'discovering' END,
+      progress_message = CASE WHEN files_total > 0 THEN 'indexing' ELSE 'listing files' END,
+      progressed_at = clock_timestamp(), measured_at = clock_timestamp(),
       error_message = NULL, error_type = NULL, error_traceback = NULL
   FROM candidate c
   WHERE j.id = c.id AND coalesce(c.slot, (SELECT s FROM free)) IS NOT NULL
@@ -89,6 +113,8 @@ SELECT * FROM claimed;
 -- No row back when :attempt is no longer the job's; the runner then stops. A lapsed lease that nobody took may be renewed.
 UPDATE codebase_mcp.indexing_jobs
 SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+    progressed_at = CASE WHEN CAST(:has_advanced AS boolean) OR files_scanned < :files_scanned
+      THEN clock_timestamp() ELSE progressed_at END,
     files_scanned = greatest(files_scanned, :files_scanned),
     progress_message = coalesce(:progress_message, progress_message)
 WHERE id = :id AND attempt = :attempt AND status = 'running'
@@ -107,28 +133,43 @@ WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0
 -- name: capture
 -- Prevents: a file list captured twice. It comes after the list was copied into job_files, in the same transaction, so
 -- that the job's row is not locked, and its lease not renewed, for as long as that takes.
-UPDATE codebase_mcp.indexing_jobs
-SET files_total = :files_total, files_scanned = :files_total, files_unchanged = :files_unchanged,
-    files_skipped = :files_skipped, files_failed = :files_failed, bytes_total = :bytes_total, phase = 'indexing', fruitless_attempts = 0,
-    progress_message = :progress_message, metadata = metadata || CAST(:metadata AS jsonb),
-    lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
-WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0
-RETURNING id;
+WITH captured AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET files_total = :files_total, files_scanned = :files_total, files_unchanged = :files_unchanged,
+      files_skipped = :files_skipped, files_failed = :files_failed, bytes_total = :bytes_total, phase = 'indexing',
+      fruitless_attempts = 0, progress_message = 'indexing', metadata = metadata || CAST(:metadata AS jsonb),
+      progressed_at = clock_timestamp(), measured_at = clock_timestamp(),
+      lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+  WHERE id = :id AND attempt = :attempt AND status = 'running' AND files_total = 0
+  RETURNING *
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'captured', jsonb_build_object('files_total', files_total, 'files_unchanged', files_unchanged,
+    'files_skipped', files_skipped, 'files_failed', files_failed, 'bytes_total', bytes_total)
+  FROM captured
+)
+SELECT id FROM captured;
 
 -- name: commit_batch
 -- Prevents: a write for a job that was cancelled or taken over. It is the first statement of the transaction that
 -- replaces the files' rows; no row back means roll back and stop. Progress is never lowered.
+-- The recent sums fade by a factor e each 25 seconds, so that their ratio is the pace of late, whatever the rhythm of
+-- the batches. The interval begins at the last batch or claim: waiting, blocked and dead time are no part of it. Both
+-- bounds only keep the arithmetic from underflowing.
 WITH committed AS (
   UPDATE codebase_mcp.indexing_jobs
   SET files_indexed = files_indexed + :indexed, files_unchanged = files_unchanged + :unchanged,
       files_skipped = files_skipped + :skipped, files_failed = files_failed + :failed,
       chunks_created = chunks_created + :chunks, bytes_done = bytes_done + :bytes,
-      fruitless_attempts = 0, phase = 'indexing',
+      fruitless_attempts = 0, phase = 'indexing', progress_message = 'indexing',
       lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+      progressed_at = statement_timestamp(), measured_at = statement_timestamp(),
+      recent_seconds = INTERVAL_SECONDS + greatest(recent_seconds, 1e-9) * exp(-least(INTERVAL_SECONDS, 250) / 25),
+      recent_bytes = :bytes + greatest(recent_bytes, 1e-9) * exp(-least(INTERVAL_SECONDS, 250) / 25),
+      recent_files = CAST(:indexed + :unchanged + :skipped + :failed AS integer)
+        + greatest(recent_files, 1e-9) * exp(-least(INTERVAL_SECONDS, 250) / 25),
       progress_percentage = greatest(progress_percentage,
         least(99, 100 * (bytes_done + :bytes) / greatest(bytes_total, 1))),
-      progress_message = format('indexing, %s of %s files', files_indexed + files_unchanged + files_skipped
-        + files_failed + CAST(:indexed + :unchanged + :skipped + :failed AS integer), files_total),
       metadata = CASE WHEN :is_checkpoint
         THEN (metadata - 'block_count') || jsonb_build_object('checkpoint', jsonb_build_object(
           'files_done', files_indexed + files_unchanged + files_skipped + files_failed
@@ -151,12 +192,29 @@ FROM unnest(CAST(:ordinals AS integer[]), CAST(:states AS text[]), CAST(:reasons
 WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.ordinal = ANY(CAST(:ordinals AS integer[]))
   AND f.state = 'pending';
 
+-- name: redo_files
+-- Prevents: an index made by two models, or by two versions of the program, when a job goes on with another than it
+-- began with. What was done counts as not done; the percentage stays, because it must not fall.
+WITH mine AS (
+  UPDATE codebase_mcp.indexing_jobs
+  SET files_indexed = 0, files_unchanged = 0, chunks_created = 0, bytes_done = 0,
+      bytes_total = (SELECT coalesce(sum(f.size_bytes), 0) FROM codebase_mcp.job_files f
+        WHERE f.job_id = :id AND f.state IN ('pending', 'indexed', 'unchanged')),
+      metadata = metadata || jsonb_build_object('index_fingerprint', CAST(:index_fingerprint AS text))
+  WHERE id = :id AND attempt = :attempt AND status = 'running'
+  RETURNING id
+), redone AS (
+  UPDATE codebase_mcp.job_files f SET state = 'pending'
+  FROM mine WHERE f.job_id = mine.id AND f.state IN ('indexed', 'unchanged')
+)
+SELECT id FROM mine;
+
 -- name: fence
 -- Prevents: the same as commit_batch, for the upkeep of the index that moves no file to another state.
 UPDATE codebase_mcp.indexing_jobs
 SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), phase = CAST(:phase AS text),
     progress_percentage = CASE WHEN CAST(:phase AS text) = 'finishing' THEN 99 ELSE progress_percentage END,
-    progress_message = :progress_message
+    progress_message = :progress_message, progressed_at = clock_timestamp()
 WHERE id = :id AND attempt = :attempt AND status = 'running'
 RETURNING id;
 
@@ -172,8 +230,7 @@ WITH finished AS (
   RETURNING *
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
-  SELECT id, 'completed', jsonb_build_object('files_indexed', files_indexed, 'files_unchanged', files_unchanged,
-    'files_skipped', files_skipped, 'files_failed', files_failed, 'chunks_created', chunks_created) FROM finished
+  SELECT id, 'completed', TOTALS || jsonb_build_object('left_out', CAST(:left_out AS jsonb)) FROM finished
 )
 SELECT * FROM finished;
 
@@ -188,7 +245,8 @@ WITH failed AS (
   RETURNING *
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
-  SELECT id, 'failed', jsonb_build_object('error_type', error_type, 'error_message', error_message) FROM failed
+  SELECT id, 'failed', TOTALS || jsonb_build_object('error_type', error_type, 'error_message', error_message)
+  FROM failed
 )
 SELECT * FROM failed;
 
@@ -197,8 +255,8 @@ SELECT * FROM failed;
 WITH blocked AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'blocked', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
-      retry_at = clock_timestamp() + make_interval(secs =>
-        least(60, power(2, least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0)))) * (0.8 + 0.4 * random())),
+      retry_at = clock_timestamp() + make_interval(secs => greatest(:retry_after_seconds,
+        least(60, power(2, least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0)))) * (0.8 + 0.4 * random()))),
       metadata = metadata || jsonb_build_object('block_count',
         least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0) + 1)),
       error_type = :error_type, error_message = :error_message, progress_message = :error_message
@@ -235,10 +293,27 @@ WITH cancelled AS (
   RETURNING *
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
-  SELECT id, 'cancelled', jsonb_build_object('files_indexed', files_indexed, 'chunks_created', chunks_created)
-  FROM cancelled
+  SELECT id, 'cancelled', TOTALS FROM cancelled
 )
 SELECT * FROM cancelled;
+
+-- name: evict_holder
+-- Prevents: a cancel that waits for a batch, or for the time-out of a worker that froze in one.
+SELECT pg_terminate_backend(l.pid) FROM codebase_mcp.indexing_jobs j
+JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = j.xmax
+WHERE j.id = :id AND l.pid <> pg_backend_pid();
+
+-- name: evict_silent
+-- Prevents: a lapsed job that nobody can claim, because its row is locked by a worker that froze, or whose link hangs,
+-- in the middle of a COPY: no time-out of the server ends a session that waits for the rest of one.
+WITH lapsed AS MATERIALIZED (
+  SELECT xmax AS holder FROM codebase_mcp.indexing_jobs WHERE status = 'running' AND lease_expires_at < clock_timestamp()
+)
+SELECT pg_terminate_backend(a.pid) FROM lapsed
+JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = lapsed.holder
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE a.wait_event = 'ClientRead' AND a.pid <> pg_backend_pid()
+  AND a.state_change < clock_timestamp() - make_interval(secs => :silent_seconds);
 
 -- name: prune
 -- Prevents: an endless delete. Anybody may run it at any time; it takes only what has been terminal long enough.
@@ -260,8 +335,10 @@ SELECT relative_path, state, reason FROM codebase_mcp.job_files
 WHERE job_id = :id AND state IN ('skipped', 'failed') ORDER BY (state = 'failed') DESC, ordinal LIMIT :limit;
 
 -- name: reasons_left_out
-SELECT state, reason, count(*) AS files FROM codebase_mcp.job_files
-WHERE job_id = :id AND state IN ('skipped', 'failed') GROUP BY state, reason ORDER BY files DESC, reason LIMIT 50;
+-- A number in brackets tells of one file; without it, files that were left out for the same reason count as one.
+SELECT state, left(regexp_replace(reason, ' \([^()]*[0-9][^()]*\)', '', 'g'), 120) AS kind, count(*) AS files
+FROM codebase_mcp.job_files WHERE job_id = :id AND state IN ('skipped', 'failed')
+GROUP BY state, kind ORDER BY state, files DESC, kind LIMIT :limit;
 
 -- name: pending_files
 SELECT ordinal, relative_path, size_bytes, mtime_ns FROM codebase_mcp.job_files
@@ -291,10 +368,24 @@ SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retr
          END) AS longest_lapse_seconds
 FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
 
--- name: recent_rates
--- Bytes and seconds of recent completed jobs, newest first, for estimates.
-SELECT bytes_done, extract(epoch FROM completed_at - started_at) AS seconds FROM codebase_mcp.indexing_jobs
-WHERE status = 'completed' AND bytes_done > 0 ORDER BY completed_at DESC LIMIT 10;
+-- name: recent_runs
+-- What estimates rest on: the latest jobs that were begun, and how long each lay still. How long one lay still that was
+-- taken over from a dead worker, nobody knows.
+SELECT j.id, j.repo_name, j.status, j.started_at, coalesce(j.finished_at, clock_timestamp()) AS ended_at,
+       j.files_total, j.files_indexed, j.chunks_created, j.metadata -> 'to_index' AS to_index,
+       j.metadata ->> 'index_fingerprint' AS index_fingerprint, lulls.paused_seconds, lulls.was_orphaned
+FROM codebase_mcp.indexing_jobs j
+CROSS JOIN LATERAL (
+  SELECT coalesce(sum(extract(epoch FROM until - created_at))
+           FILTER (WHERE event_type IN ('blocked', 'released')), 0) AS paused_seconds,
+         coalesce(bool_or(event_type = 'resumed' AND event_data ->> 'after' = 'running'), false) AS was_orphaned
+  FROM (
+    SELECT event_type, event_data, created_at, lead(created_at) OVER (ORDER BY id) AS until
+    FROM codebase_mcp.job_events
+    WHERE job_id = j.id AND event_type IN ('blocked', 'unblocked', 'released', 'resumed')
+  ) AS turns
+) AS lulls
+WHERE j.started_at IS NOT NULL ORDER BY j.created_at DESC LIMIT 50;
 
 -- name: vanished_files
 -- Prevents: hits in files that are gone. PROJECT stands for the project's schema. NOT IN is hashed whatever the planner

@@ -11,16 +11,18 @@ import asyncio
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codebase_mcp.domain import FileState, Job
-from codebase_mcp.errors import CodebaseMcpError, DatabaseError, LeaseLostError
+from codebase_mcp.errors import CodebaseMcpError, DatabaseError, LeaseLostError, RepositoryNotFoundError
 from codebase_mcp.indexing.pipeline import index_fingerprint
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.batches import Batches
-from codebase_mcp.jobs.capture import Listing, Staleness, list_files
+from codebase_mcp.jobs.capture import Listing, Staleness, amounts_to_index, list_files
 from codebase_mcp.jobs.finishing import Finishing
+from codebase_mcp.jobs.progress import Activity
 from codebase_mcp.jobs.store import Claim
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import index_store, projects, tables, vector_index
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+LONGEST_TRUST_SECONDS = 4.5
+"""Without a good renewal for so long, work stops: a cancel that this worker cannot see takes effect within 5 s."""
+SHORTEST_RENEWAL_SECONDS = 0.3
+"""Even a worker that was frozen for long asks once: only the database knows whether somebody took its job."""
+
+RELEASE_SECONDS = 0.9
+REMOVED = "The repository was removed while it was being indexed. Start again to index it."
+
 BULK_LOAD_FILES = 200
 """From so many files on, dropping the vector index and building it anew is faster than keeping it up."""
 
@@ -41,14 +51,20 @@ class JobRunner:
 
     def __init__(self, job: Job, tools: Tools) -> None:
         self._job = job
-        self._tools = tools
+        self._tools = replace(tools, on_point=self._reached)
+        self._tell_point = tools.on_point
+        self._task: asyncio.Task[Any] | None = None
+        self._stops_after_batch = False
         self._claim = Claim(job.id, job.attempt, tools.settings.lease_seconds)
         self._listing: Listing | None = None
+        self._activity = Activity()
+        self._advances_told = 0
         self._log = log.bind(job_id=str(job.id), attempt=job.attempt)
 
     async def run(self) -> None:
-        self._tools.on_point("claimed")
+        self._task = asyncio.current_task()
         try:
+            self._tools.on_point("claimed")
             async with asyncio.TaskGroup() as group:
                 renewals = group.create_task(self._keep_renewing())
                 await self._work()
@@ -59,28 +75,52 @@ class JobRunner:
         except ExceptionGroup as errors:
             await self._end_with(_most_telling(errors))
 
+    def stop_after_batch(self) -> None:
+        """Has the job given back as soon as the batch that it is at is committed."""
+        self._stops_after_batch = True
+
+    def _reached(self, point: str) -> None:
+        self._tell_point(point)
+        if point == "committed" and self._stops_after_batch and self._task is not None:
+            self._task.cancel()
+
     # --- the lease ---
 
     async def _keep_renewing(self) -> None:
         """Ends the job's work when the lease is lost or can no longer be trusted."""
         settings = self._tools.settings
-        trusted_until = time.monotonic() + settings.lease_seconds - 2
+        trust_seconds = min(settings.lease_seconds - 2, LONGEST_TRUST_SECONDS)
+        trusted_until = time.monotonic() + trust_seconds
         while True:
             await asyncio.sleep(settings.renew_seconds)
             started = time.monotonic()
-            if await self._renew():
-                trusted_until = started + settings.lease_seconds - 2
+            if await self._renew_within(max(trusted_until - started, SHORTEST_RENEWAL_SECONDS)):
+                trusted_until = started + trust_seconds
             elif time.monotonic() > trusted_until:
                 raise LeaseLostError("the lease could not be renewed in time")
+
+    async def _renew_within(self, seconds: float) -> bool:
+        """Prevents: work that outlives the trust because a renewal hangs on the way to the database."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._renew()
+        except TimeoutError:
+            return False
 
     async def _renew(self) -> bool:
         """False when the database could not be asked; raises when it said no."""
         scanned = len(self._listing.files) if self._listing else 0
-        message = f"listing files, {scanned} so far" if self._listing else None
+        message = f"listing files, {scanned:,} so far" if scanned else self._activity.text()
+        advances = self._activity.advances
         try:
             still_ours = await store.renew(
-                self._tools.database, self._claim, files_scanned=scanned, progress_message=message
+                self._tools.database,
+                self._claim,
+                files_scanned=scanned,
+                progress_message=message,
+                has_advanced=advances != self._advances_told,
             )
+            self._advances_told = advances
         except DatabaseError as error:
             self._log.warning("renewal failed", error=str(error))
             return False
@@ -94,38 +134,57 @@ class JobRunner:
         target = await self._prepare_target()
         if self._job.files_total == 0:
             await self._capture(target)
-        await Batches(self._job, self._claim, self._tools, target).run()
-        await Finishing(self._claim, self._tools, target).run()
+        elif self._job.metadata.get("index_fingerprint", target.index_fingerprint) != target.index_fingerprint:
+            await self._begin_anew(target)
+        await Batches(self._job, self._claim, self._tools, target, self._activity).run()
+        self._tools.on_point("finishing")
+        await Finishing(self._claim, self._tools, target, self._activity).run()
 
     async def _prepare_target(self) -> Target:
-        database, identity = self._tools.database, self._tools.embedder.identity
+        database, embedder = self._tools.database, self._tools.embedder
+        await embedder.prepare()
+        identity = embedder.identity
         schema = tables.schema_name(self._job.project_id)
         await migrate_project(database, schema)
         async with database.transaction("writers", schema) as connection:
             # The project may have been removed, with its last repository, after this job was started.
             await projects.ensure_project(connection, self._job.project_id)
             repository = await projects.ensure_repository(connection, self._job.repo_path, self._job.repo_name)
-            model_id = await projects.ensure_model(connection, identity, self._tools.embedder.dimensions)
+            if self._job.files_total and repository.id != self._job.repository_id:
+                raise RepositoryNotFoundError(REMOVED)  # what this job had committed went with the old row
+            # Whatever ends this job before it completes, searches must not take the index for up to date.
+            await projects.mark_incomplete(connection, repository.id)
+            model_id = await embedding.registered_model(connection, embedder, may_change=self._job.force_reindex)
             await store.attach_repository(connection, self._claim, repository.id)
         return Target(schema, repository.id, model_id, index_fingerprint(identity), self._job.id)
+
+    async def _begin_anew(self, target: Target) -> None:
+        """The list was taken for an index of another model, or by another version of this program."""
+        self._log.info("all files are read again", reason="the model or the program changed")
+        async with self._tools.database.transaction("writers", target.schema) as connection:
+            await store.redo_files(connection, self._claim, target.index_fingerprint)
 
     async def _capture(self, target: Target) -> None:
         database, settings = self._tools.database, self._tools.settings
         self._listing = listing = Listing()
-        await asyncio.to_thread(list_files, Path(self._job.repo_path), settings.max_file_bytes, listing)
+        try:
+            await asyncio.to_thread(list_files, Path(self._job.repo_path), settings.max_file_bytes, listing)
+        finally:
+            # Prevents: a thread that goes on listing a huge tree for a job that was cancelled.
+            listing.abandon()
         self._listing = None
+        self._activity.advance("comparing the files with the index")
         staleness = await self._staleness(target)
         captured = await asyncio.to_thread(lambda: [staleness.decide(found) for found in listing.files])
         remembered = {
             "head_commit": listing.head_commit,
             "unreadable_paths": listing.unreadable_paths,
             "index_fingerprint": target.index_fingerprint,
+            "to_index": await asyncio.to_thread(amounts_to_index, captured),
         }
         pending = sum(file.state is FileState.PENDING for file in captured)
         async with database.transaction("writers", target.schema) as connection:
             await store.capture(connection, self._claim, captured, remembered)
-            if pending:
-                await projects.mark_incomplete(connection, target.repository_id)
         if pending >= BULK_LOAD_FILES:
             await self._drop_vector_index(target)
 
@@ -152,43 +211,80 @@ class JobRunner:
 
     async def _end_with(self, error: Exception) -> None:
         """Records why the work ended; what cannot be recorded is left to the lease, as after a crash."""
-        name, message = type(error).__name__, getattr(error, "message", f"{type(error).__name__}: {error}")
+        message = _message(error)
         try:
-            ended = None if isinstance(error, LeaseLostError) else await self._record_end(error, name, message)
+            ended = None if isinstance(error, LeaseLostError) else await self._record_end(error)
             if ended is None:
                 self._log.info("job given up", reason=message)
         except DatabaseError as unrecorded:
             self._log.warning("end of job not recorded; the lease will lapse", reason=message, error=str(unrecorded))
 
-    async def _record_end(self, error: BaseException, name: str, message: str) -> Job | None:
+    async def _record_end(self, error: Exception) -> Job | None:
         """The job as it ended, or None when it was cancelled or taken over meanwhile."""
         if isinstance(error, CodebaseMcpError) and error.is_transient:
-            ended = await self._block(name, message)
+            ended = await self._block(error)
             if ended is not None:
-                self._log.warning("job blocked", reason=message)
+                self._log.warning("job blocked", reason=error.while_waiting)
             return ended
         text = "".join(traceback.format_exception(error))
+        if await self._is_repository_gone():
+            error = RepositoryNotFoundError(REMOVED)
+        name, message = type(error).__name__, _message(error)
         ended = await store.fail(self._tools.database, self._claim, error_type=name, message=message, traceback=text)
         if ended is not None:
             self._log.error("job failed", reason=message, traceback=text)
         return ended
 
-    async def _block(self, error_type: str, message: str) -> Job | None:
+    async def _is_repository_gone(self) -> bool:
+        """A removal that raced this job's start takes its rows away; whatever then fails has this reason."""
+        schema = tables.schema_name(self._job.project_id)
+        async with self._tools.database.transaction("writers", schema) as connection:
+            job = await store.job(connection, self._job.id)
+            if job is None or job.repository_id is None:
+                return False
+            if not await projects.schema_exists(connection, schema):
+                return True
+            known = await projects.list_repositories(connection)
+        return job.repository_id not in {repository.id for repository in known}
+
+    async def _block(self, error: CodebaseMcpError) -> Job | None:
         """Tries until the database is back, so that the reason is on record then."""
         while True:
             try:
-                return await store.block(self._tools.database, self._claim, error_type=error_type, message=message)
-            except DatabaseError as error:
-                if not error.is_transient:
+                return await store.block(
+                    self._tools.database,
+                    self._claim,
+                    error_type=type(error).__name__,
+                    message=error.while_waiting,
+                    retry_after_seconds=error.retry_after_seconds,
+                )
+            except DatabaseError as trouble:
+                if not trouble.is_transient:
                     raise
                 await asyncio.sleep(self._tools.settings.renew_seconds)
 
     async def _release(self) -> None:
+        """Gives the job back, if that can be done at once; if not, its lease will lapse."""
         try:
-            async with asyncio.timeout(1):
-                await store.release(self._tools.database, self._claim)
+            async with asyncio.timeout(RELEASE_SECONDS):
+                while not await self._is_released():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
         except (DatabaseError, TimeoutError) as error:
             self._log.warning("release not recorded; the lease will lapse", error=str(error))
+
+    async def _is_released(self) -> bool:
+        """The first try may meet a connection that broke, or a row that the work just stopped still holds."""
+        try:
+            await store.release(self._tools.database, self._claim)
+        except DatabaseError as error:
+            if not error.is_transient:
+                raise
+            return False
+        return True
+
+
+def _message(error: Exception) -> str:
+    return error.message if isinstance(error, CodebaseMcpError) else f"{type(error).__name__}: {error}"
 
 
 def _most_telling(errors: ExceptionGroup[Exception]) -> Exception:

@@ -6,18 +6,22 @@ saves processes: correctness rests on the statements in queries.sql, whatever nu
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codebase_mcp.jobs.registry import database_key, living_workers
+from codebase_mcp.jobs.upgrade import is_older
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage.file_lock import FileLock, is_held
 
 if TYPE_CHECKING:
+    from codebase_mcp.jobs.registry import LivingWorker
     from codebase_mcp.jobs.store import WaitingWork
     from codebase_mcp.settings import Settings
 
@@ -29,6 +33,8 @@ LOOK_SECONDS = 0.2
 """To look whether the lock is held means to hold it for an instant."""
 RESPAWN_SECONDS = 5.0
 """A worker takes about a second until it holds the lock; before that, another one is not started."""
+LEAVE_AFTER_BATCH = signal.SIGUSR1
+"""What a worker of an older version is told by a newer program."""
 
 
 class HostLock:
@@ -38,11 +44,11 @@ class HostLock:
         self._path = lock_path(settings)
         self._lock: FileLock | None = None
 
-    def take(self) -> bool:
-        """False when another worker has it. Waits out those who only look whether it is held."""
+    def take(self, wait_seconds: float = LOOK_SECONDS) -> bool:
+        """False when another worker has it for that long. Waits out those who only look whether it is held."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._path)
-        deadline = time.monotonic() + LOOK_SECONDS
+        deadline = time.monotonic() + wait_seconds
         while not lock.try_acquire("exclusive"):
             if time.monotonic() > deadline:
                 lock.close()
@@ -62,9 +68,7 @@ class HostLock:
 
 def lock_path(settings: Settings) -> Path:
     """One lock per database: a host may work for several."""
-    url = settings.database_url
-    identity = "embedded" if url is None else url.get_secret_value()
-    return settings.data_dir / f"worker-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.lock"
+    return settings.data_dir / f"worker-{database_key(settings)}.lock"
 
 
 def living_worker(settings: Settings) -> int | None:
@@ -76,6 +80,20 @@ def living_worker(settings: Settings) -> int | None:
         return int(path.read_text())
     except ValueError:
         return 0  # it has the lock and is about to write its number
+
+
+def retire_older_workers(settings: Settings) -> bool:
+    """Has automatically started workers of an older version leave once their batches are committed; True if any is."""
+    older = _older_workers(settings)
+    for worker in older:
+        log.info("older worker told to leave", worker_pid=worker.pid, worker_version=worker.version)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(worker.pid, LEAVE_AFTER_BATCH)
+    return bool(older)
+
+
+def _older_workers(settings: Settings) -> list[LivingWorker]:
+    return [worker for worker in living_workers(settings) if worker.is_spawned and is_older(worker.version)]
 
 
 class Spawner:
@@ -91,7 +109,8 @@ class Spawner:
         self._reap()
         if self._settings.worker != "spawn" or not work.active or self._is_just_starting():
             return False
-        if living_worker(self._settings) is None:
+        if living_worker(self._settings) is None or _older_workers(self._settings):
+            # An older worker is asked to leave by the one that takes its place: so nobody else comes in between.
             self._spawn()
             return True
         if work.longest_lapse_seconds > LAPSE_SECONDS:

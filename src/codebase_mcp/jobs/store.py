@@ -8,19 +8,18 @@ one statement, one transaction.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobEvent, JobPhase, JobStatus
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobEvent, JobPhase
 from codebase_mcp.errors import ConstraintViolatedError, DatabaseUnavailableError, LeaseLostError
+from codebase_mcp.jobs.statements import row as _row
+from codebase_mcp.jobs.statements import rows as _rows
+from codebase_mcp.jobs.statements import statements
 from codebase_mcp.storage import tables
 from codebase_mcp.storage.database import copy_rows
 
@@ -31,8 +30,13 @@ if TYPE_CHECKING:
 
 FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
+SUSPECT_FROM = 2
+"""Fruitless attempts from which a job runs alone: whoever died with it once may have died of another's file."""
 
 CANCEL_TRIES = 3
+CANCEL_LOCK_MILLISECONDS = 250
+SILENT_SECONDS = 3.0
+"""Who holds the row of a lapsed job and has said nothing for so long is taken for dead."""
 CAPTURED_AT_ONCE = 50_000
 """Rows of one COPY: a statement has a deadline, a large repository has not."""
 PRUNED_AT_ONCE = 20
@@ -96,22 +100,6 @@ class WaitingWork:
     longest_lapse_seconds: float
 
 
-@cache
-def _queries() -> dict[str, sa.TextClause]:
-    text = files("codebase_mcp.jobs").joinpath("queries.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
-    return {name: sa.text(body) for name, body in zip(parts[::2], parts[1::2], strict=True)}
-
-
-async def _rows(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> Sequence[sa.RowMapping]:
-    return (await connection.execute(_queries()[name], arguments)).mappings().all()
-
-
-async def _row(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> sa.RowMapping | None:
-    rows = await _rows(connection, name, arguments)
-    return rows[0] if rows else None
-
-
 async def _job(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> Job | None:
     row = await _row(connection, name, arguments)
     return None if row is None else to_job(row)
@@ -157,13 +145,24 @@ async def start(
 
 
 async def cancel(database: Database, job_id: UUID) -> Job | None:
-    """The job as cancelled, or None when it was not active. Tries again when a batch holds the row for too long."""
+    """The job as cancelled, or None when it was not active.
+
+    Whoever holds the job's row for longer than a moment is thrown out, a worker that froze in a batch as well as one
+    that is slow: what it has in hand for this job is not wanted any more.
+    """
     for _ in range(CANCEL_TRIES - 1):
         try:
-            return await _transition(database, "cancel", {"id": job_id})
+            return await _cancel(database, job_id)
         except DatabaseUnavailableError:
-            continue
-    return await _transition(database, "cancel", {"id": job_id})
+            async with database.transaction("control") as connection:
+                await _rows(connection, "evict_holder", {"id": job_id})
+    return await _cancel(database, job_id)
+
+
+async def _cancel(database: Database, job_id: UUID) -> Job | None:
+    async with database.transaction("control") as connection:
+        await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{CANCEL_LOCK_MILLISECONDS}'"))
+        return await _job(connection, "cancel", {"id": job_id})
 
 
 # --- owning a job ---
@@ -171,11 +170,16 @@ async def cancel(database: Database, job_id: UUID) -> Job | None:
 
 async def claim(database: Database, *, worker_id: UUID, host: str, lease_seconds: float) -> Job | None:
     """Takes the most urgent job that can run now; None when there is none or no slot is free."""
-    arguments = {"worker_id": worker_id, "host": host, "lease_seconds": lease_seconds}
+    arguments = {
+        "worker_id": worker_id, "host": host, "lease_seconds": lease_seconds, "suspect_from": SUSPECT_FROM,
+    }  # fmt: skip
     try:
         async with database.transaction("control") as connection:
             await _rows(connection, "fail_hopeless", {"fruitless_limit": FRUITLESS_LIMIT})
-            return await _job(connection, "claim", arguments)
+            job = await _job(connection, "claim", arguments)
+            if job is None:
+                await _rows(connection, "evict_silent", {"silent_seconds": SILENT_SECONDS})
+            return job
     except ConstraintViolatedError as error:
         if error.constraint == "one_job_per_slot":
             return None  # another worker took the last slot in the same instant
@@ -183,10 +187,15 @@ async def claim(database: Database, *, worker_id: UUID, host: str, lease_seconds
 
 
 async def renew(
-    database: Database, claim: Claim, *, files_scanned: int = 0, progress_message: str | None = None
+    database: Database,
+    claim: Claim,
+    *,
+    files_scanned: int = 0,
+    progress_message: str | None = None,
+    has_advanced: bool = False,
 ) -> bool:
     """Extends the lease; False means stop: the job is cancelled or somebody else's."""
-    more = {"files_scanned": files_scanned, "progress_message": progress_message}
+    more = {"files_scanned": files_scanned, "progress_message": progress_message, "has_advanced": has_advanced}
     async with database.transaction("control") as connection:
         return await _row(connection, "renew", claim.arguments() | more) is not None
 
@@ -209,7 +218,6 @@ async def capture(
         "files_failed": sum(file.state is FileState.FAILED for file in captured),
         "bytes_total": sum(file.found.size_bytes for file in pending),
         "metadata": json.dumps(metadata),
-        "progress_message": f"{len(pending)} of {len(captured)} files to index",
     }
     columns = ("job_id", "ordinal", "relative_path", "size_bytes", "mtime_ns", "state", "reason")
     records = [
@@ -243,7 +251,13 @@ async def mark_files(connection: AsyncConnection, claim: Claim, states: Mapping[
         "states": [outcome.state.value for outcome in states.values()],
         "reasons": [outcome.reason for outcome in states.values()],
     }
-    await connection.execute(_queries()["mark_files"], arguments)
+    await connection.execute(statements()["mark_files"], arguments)
+
+
+async def redo_files(connection: AsyncConnection, claim: Claim, index_fingerprint: str) -> None:
+    """Makes all files that were indexed or unchanged pending again; the job then begins with its list anew."""
+    arguments = {"id": claim.job_id, "attempt": claim.attempt, "index_fingerprint": index_fingerprint}
+    _held(await _row(connection, "redo_files", arguments))
 
 
 async def fence(connection: AsyncConnection, claim: Claim, phase: JobPhase, progress_message: str) -> None:
@@ -252,8 +266,13 @@ async def fence(connection: AsyncConnection, claim: Claim, phase: JobPhase, prog
     _held(await _row(connection, "fence", arguments))
 
 
-async def finish(connection: AsyncConnection, claim: Claim, progress_message: str) -> Job:
-    arguments = {"id": claim.job_id, "attempt": claim.attempt, "progress_message": progress_message}
+async def finish(
+    connection: AsyncConnection, claim: Claim, progress_message: str, left_out: Sequence[dict[str, Any]] = ()
+) -> Job:
+    arguments = {
+        "id": claim.job_id, "attempt": claim.attempt, "progress_message": progress_message,
+        "left_out": json.dumps(list(left_out)),
+    }  # fmt: skip
     return to_job(_held(await _row(connection, "finish", arguments)))
 
 
@@ -265,8 +284,14 @@ async def fail(database: Database, claim: Claim, *, error_type: str, message: st
     return await _transition(database, "fail", arguments)
 
 
-async def block(database: Database, claim: Claim, *, error_type: str, message: str) -> Job | None:
-    arguments = {"id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message}
+async def block(
+    database: Database, claim: Claim, *, error_type: str, message: str, retry_after_seconds: float = 0.0
+) -> Job | None:
+    """Lets the job wait; it is tried again when its growing delay is over, and not before `retry_after_seconds`."""
+    arguments = {
+        "id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message,
+        "retry_after_seconds": retry_after_seconds,
+    }  # fmt: skip
     return await _transition(database, "block", arguments)
 
 
@@ -285,7 +310,7 @@ async def vanished_files(connection: AsyncConnection, job: Job, schema: str, lim
 
     A file that could not be read is no proof of a deletion: its rows stay, and so do those below an unreadable path.
     """
-    statement = sa.text(_queries()["vanished_files"].text.replace("PROJECT", schema))
+    statement = sa.text(statements()["vanished_files"].text.replace("PROJECT", schema))
     unreadable = job.metadata.get("unreadable_paths", [])
     arguments = {"id": job.id, "repository_id": job.repository_id, "limit": limit, "unreadable_paths": unreadable}
     return list((await connection.execute(statement, arguments)).scalars())
@@ -304,14 +329,6 @@ async def active_jobs(connection: AsyncConnection, project_id: str) -> list[Job]
 
 async def events(connection: AsyncConnection, job_id: UUID) -> list[JobEvent]:
     return [JobEvent.model_validate(dict(row)) for row in await _rows(connection, "events", {"id": job_id})]
-
-
-async def files_left_out(connection: AsyncConnection, job_id: UUID, limit: int) -> list[sa.RowMapping]:
-    return list(await _rows(connection, "files_left_out", {"id": job_id, "limit": limit}))
-
-
-async def reasons_left_out(connection: AsyncConnection, job_id: UUID) -> list[sa.RowMapping]:
-    return list(await _rows(connection, "reasons_left_out", {"id": job_id}))
 
 
 async def pending_files(connection: AsyncConnection, job_id: UUID, *, after: int, limit: int) -> list[PendingFile]:
@@ -337,45 +354,17 @@ async def waiting_work(database: Database) -> WaitingWork:
     return WaitingWork(row["claimable"], row["running"], row["active"], float(row["longest_lapse_seconds"]))
 
 
-async def recent_rates(connection: AsyncConnection) -> list[tuple[int, float]]:
-    """(bytes, seconds) of the last completed jobs, newest first."""
-    return [(row["bytes_done"], float(row["seconds"])) for row in await _rows(connection, "recent_rates", {})]
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs to list; None means any."""
-
-    status: JobStatus | None = None
-    repo_path_part: str | None = None
-    project_id: str | None = None
-    created_after: datetime | None = None
-
-
-async def list_jobs(connection: AsyncConnection, which: JobFilter, *, limit: int, offset: int) -> tuple[list[Job], int]:
-    """One page, newest first, and the number of all that match."""
-    jobs = tables.indexing_jobs
-    conditions: list[sa.ColumnElement[bool]] = []
-    if which.status is not None:
-        conditions.append(jobs.c.status == which.status.value)
-    if which.repo_path_part is not None:
-        conditions.append(jobs.c.repo_path.contains(which.repo_path_part, autoescape=True))
-    if which.project_id is not None:
-        conditions.append(jobs.c.project_id == which.project_id)
-    if which.created_after is not None:
-        conditions.append(jobs.c.created_at > which.created_after)
-    total = await connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*conditions))
-    page = sa.select(jobs).where(*conditions).order_by(jobs.c.created_at.desc(), jobs.c.id)
-    rows = (await connection.execute(page.limit(limit).offset(offset))).mappings().all()
-    return [to_job(row) for row in rows], int(total or 0)
+async def recent_runs(connection: AsyncConnection) -> list[sa.RowMapping]:
+    return list(await _rows(connection, "recent_runs", {}))
 
 
 async def prune(database: Database, retention_days: int) -> int:
     """Deletes jobs that ended longer ago than `retention_days`, with their files and events; returns how many."""
     deleted = 0
-    while True:
-        async with database.transaction("writers") as connection:
+    # A connection of its own: a server has no use for one that may write for long, and a worker needs all of its own.
+    async with database.maintenance() as connection:
+        while True:
             rows = await _rows(connection, "prune", {"retention_days": retention_days, "limit": PRUNED_AT_ONCE})
-        deleted += len(rows)
-        if len(rows) < PRUNED_AT_ONCE:
-            return deleted
+            deleted += len(rows)
+            if len(rows) < PRUNED_AT_ONCE:
+                return deleted

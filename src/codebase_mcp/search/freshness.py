@@ -10,7 +10,7 @@ from pathlib import Path
 
 from codebase_mcp.search.models import RepositoryFreshness, RepositoryState
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import ActiveJob
+from codebase_mcp.storage.search_store import UnfinishedJob
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/(?:(?!\.\.)[^\x00-\x20\x7f~^:?*\[\\])+")
@@ -18,38 +18,41 @@ _SMALL_FILE_BYTES = 4_096
 _PACKED_REFS_BYTES = 8_000_000
 
 
-def freshness_of(repository: Repository, job: ActiveJob | None, head: str | None) -> RepositoryFreshness:
+def freshness_of(repository: Repository, job: UnfinishedJob | None, head: str | None) -> RepositoryFreshness:
     """What an answer says of one indexed repository."""
     return RepositoryFreshness(
         repository=repository.name,
         path=repository.path,
-        state=_state(repository, job),
-        progress_percentage=None if job is None else job.progress_percentage,
+        state=_state(job, is_complete=repository.is_complete),
+        progress_percentage=_percentage(job),
         indexed_commit=repository.indexed_commit,
         head_commit=head,
         last_indexed_at=repository.last_indexed_at,
     )
 
 
-def freshness_of_first_job(job: ActiveJob, head: str | None) -> RepositoryFreshness:
+def freshness_of_first_job(job: UnfinishedJob, head: str | None) -> RepositoryFreshness:
     """What an answer says of a repository that has a job but no index yet."""
     return RepositoryFreshness(
         repository=job.repo_name,
         path=job.repo_path,
-        state="indexing",
-        progress_percentage=job.progress_percentage,
+        state=_state(job, is_complete=False),
+        progress_percentage=_percentage(job),
         indexed_commit=None,
         head_commit=head,
         last_indexed_at=None,
     )
 
 
-def _state(repository: Repository, job: ActiveJob | None) -> RepositoryState:
+def _state(job: UnfinishedJob | None, *, is_complete: bool) -> RepositoryState:
+    """A job that nobody works on may never go on: what it has left to do must not be taken for being under way."""
     if job is not None:
-        return "indexing"
-    if repository.is_complete:
-        return "ready"
-    return "incomplete" if repository.file_count or repository.last_indexed_at else "never"
+        return "indexing" if job.is_advancing else "incomplete"
+    return "ready" if is_complete else "incomplete"
+
+
+def _percentage(job: UnfinishedJob | None) -> int | None:
+    return job.progress_percentage if job is not None and job.is_active else None
 
 
 def head_commits(paths: list[str]) -> Mapping[str, str | None]:

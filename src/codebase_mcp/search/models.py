@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ContentForm = Literal["full", "lines", "signature", "location"]
-RepositoryState = Literal["ready", "indexing", "incomplete", "never"]
+RepositoryState = Literal["ready", "indexing", "incomplete"]
 
 MAX_QUERY_LENGTH = 2_000
 MAX_GLOB_LENGTH = 500
@@ -58,9 +58,9 @@ class RepositoryFreshness(BaseModel):
     repository: str
     path: str
     state: RepositoryState = Field(
-        description="ready; indexing (answers grow); incomplete (a job was cut short: start it again); never."
+        description="ready; indexing (answers grow); incomplete (the last job failed, was cancelled, or waits)."
     )
-    progress_percentage: int | None = Field(description="Of the running job, when the state is indexing.")
+    progress_percentage: int | None = Field(description="Of the job that is under way or waits.")
     indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
     head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
     last_indexed_at: datetime | None

@@ -21,7 +21,7 @@ from codebase_mcp.search.rank import Evidence, RankedFile
 from codebase_mcp.storage import projects, search_store, tables
 from codebase_mcp.storage.database import Database, halfvec_literal
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import ActiveJob, ChunkRow
+from codebase_mcp.storage.search_store import ChunkRow, UnfinishedJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,11 +34,11 @@ NEWER_CHUNKS_LOOKED_AT = 200
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a search looks at: repositories, their active jobs by path, and jobs of repositories without an index."""
+    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index."""
 
     repositories: list[Repository]
-    jobs: dict[str, ActiveJob]
-    first_jobs: list[ActiveJob]
+    jobs: dict[str, UnfinishedJob]
+    first_jobs: list[UnfinishedJob]
     model_id: int | None
     is_whole_project: bool
 
@@ -82,7 +82,7 @@ class SearchService:
         try:
             vector = await self._embedder.embed_query(text)
         except EmbeddingError as error:
-            return None, [f"Ranked without the meaning of words, because {error.message}"]
+            return None, [f"Ranked without the meaning of words, because {_continued(error.message)}"]
         return (vector if np.any(vector) else None), []
 
     async def _attempt(
@@ -104,8 +104,13 @@ class SearchService:
     async def _corpus(
         self, connection: AsyncConnection, schema: str, coverage: Coverage, *, may_be_old: bool
     ) -> Corpus:
-        changing = {item.id for item in coverage.repositories if may_be_old and item.path in coverage.jobs}
+        active = {path for path, job in coverage.jobs.items() if job.is_active}
+        changing = {item.id for item in coverage.repositories if may_be_old and item.path in active}
         return await self._catalogue.corpus(connection, schema, coverage.repositories, changing=changing)
+
+
+def _continued(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:

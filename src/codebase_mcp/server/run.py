@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.leaving import Departure, told_to_stop
 from codebase_mcp.logs import get_logger
 from codebase_mcp.server.streams import StdinRelay, stdout_on_stderr
 
@@ -29,12 +30,13 @@ def serve_stdio(make_service: Callable[[], Service]) -> None:
     """Speak MCP on stdin and stdout until stdin ends or the process is told to stop."""
     with stdout_on_stderr():
         server = _build(make_service)
-    relay = StdinRelay()
+    departure = Departure()
+    relay = StdinRelay(departure.begin)
 
     async def serve() -> None:
-        _on_stop_signals(relay.end_input)
-        logger.info("serving", transport="stdio")
-        await server.run_stdio_async(show_banner=False)
+        with told_to_stop(STOP_SIGNALS, relay.end_input, departure):
+            logger.info("serving", transport="stdio")
+            await server.run_stdio_async(show_banner=False)
 
     asyncio.run(serve())
     logger.info("stopped serving")
@@ -59,10 +61,11 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket) -> 
     """
     host, port = listener.getsockname()[:2]
     server = _build(make_service)
+    departure = Departure()
 
     async def serve() -> None:
         # Uvicorn repeats a signal once it has stopped; unheard, the repetition would kill us before the service closes.
-        _on_stop_signals(lambda: None)
+        _on_stop_signals(departure.begin)
         logger.info("serving", transport="http", host=host, port=port)
         await server.run_http_async(
             show_banner=False,

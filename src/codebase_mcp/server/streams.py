@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 PIPE_READ_BYTES = 65_536
@@ -33,7 +33,9 @@ class StdinRelay:
     through the same path as always.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[], None] = lambda: None) -> None:
+        """`on_end` is called, in another thread, when the client has hung up."""
+        self._on_end = on_end
         self._client = os.dup(STDIN)
         read_end, self._write_end = os.pipe()
         os.dup2(read_end, STDIN)
@@ -53,4 +55,5 @@ class StdinRelay:
             while data := os.read(self._client, PIPE_READ_BYTES):
                 while data:
                     data = data[os.write(self._write_end, data) :]
+        self._on_end()
         self.end_input()

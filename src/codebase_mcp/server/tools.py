@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from codebase_mcp.answers import (
     CancelledJob,
+    EstimateReport,
     IndexResult,
     JobList,
     JobReport,
@@ -96,8 +97,8 @@ class Tools:
 
         Example: {"repo_path": "/home/me/src/shop"}
 
-        Errors: VALIDATION_ERROR (path relative, missing, not a directory, not readable, too broad),
-        DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR (away, or the disk too full).
+        Errors: VALIDATION_ERROR (path relative, missing, not a directory, not readable, too broad; retry_failed where
+        nothing failed), DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR (away, or the disk too full).
         """
         await self._service.ready()
         return await self._service.start_indexing(
@@ -148,6 +149,38 @@ class Tools:
         )
         return IndexResult(job=job, is_finished=job.status.is_terminal, message=advice(job))
 
+    @tool(title="Estimate an indexing job", annotations=READS)
+    async def estimate_indexing(
+        self,
+        *,
+        repo_path: RepoPath,
+        project_id: ProjectId = None,
+        force_reindex: Force = False,
+        allow_large_root: AllowLargeRoot = False,
+        retry_failed: RetryFailed = False,
+    ) -> EstimateReport:
+        """What indexing a repository would do and how long it would take; starts nothing and writes nothing.
+
+        Use it before a first index of a large or unknown tree: it tells how many files and bytes there are by language
+        and by directory, what is left out and why, what changed since the last index, and the expected chunks and
+        seconds, judged by the jobs that completed on this machine. Answers within about ten seconds; is_partial is
+        true when the tree is too large for that, and counts are then lower bounds. Large directories that do not
+        belong in the index can be left out with a .mcpignore file.
+
+        Example: {"repo_path": "/home/me/src/shop"}
+
+        Errors: VALIDATION_ERROR (as start_indexing_background), DATABASE_STARTING (try again in a few seconds),
+        DATABASE_ERROR.
+        """
+        await self._service.ready()
+        return await self._service.estimate_indexing(
+            repo_path,
+            project_id=project_id,
+            force_reindex=force_reindex,
+            allow_large_root=allow_large_root,
+            retry_failed=retry_failed,
+        )
+
     @tool(title="Status of an indexing job", annotations=READS)
     async def get_job_status(
         self,
@@ -155,12 +188,14 @@ class Tools:
         project_id: JobsProjectId = None,
         include_events: Annotated[bool, Field(description="Also return the job's audit trail.")] = False,
     ) -> JobReport:
-        """Progress and outcome of one indexing job: phase, percentage, counts, time left, skipped files, errors.
+        """Progress and outcome of one indexing job: phase, percentage, counts, time left, files left out, errors.
 
         status is pending (waits for a free slot), running, blocked (waits for the database, the disk or the embedding
         service and goes on by itself at next_retry_at), completed, failed or cancelled. Poll every few seconds.
-        left_out_files names the first 20 files that were skipped or failed, each with its reason. With project_id, a
-        job of another project is not found. Finished jobs are kept for 7 days.
+        progress_message says what is going on, and of a completed job what became of its files. is_stalled marks a job
+        without progress for over a minute; stalled_reason says at what. left_out_reasons counts the files that were
+        skipped and failed, left_out_files names the first 20. With project_id, a job of another project is not found.
+        Finished jobs are kept for 7 days.
 
         Example: {"job_id": "123e4567-e89b-12d3-a456-426614174000"}
 
@@ -184,7 +219,7 @@ class Tools:
 
         Use it to find a job_id again, to see what is running, or what failed lately. total_count counts all jobs that
         match, so offset + limit < total_count means that there are more. is_overdue marks jobs that have been running
-        or blocked for over 7 days.
+        or blocked for over 7 days, is_stalled running ones without progress for over a minute.
 
         Example: {"status": "running"} or {"repo_path": "shop", "created_after": "2026-01-31T00:00:00Z", "limit": 5}
 
@@ -267,9 +302,9 @@ class Tools:
     async def list_repositories(self, project_id: ProjectId = None) -> RepositoryList:
         """What is indexed in a project: each repository with its state, commit, counts and disk use.
 
-        state is ready (complete), indexing (a job is running, see active_job_id), incomplete (a job was cancelled or
-        failed; start again to continue) or never. indexed_commit differing from head_commit means that the index is
-        behind: start_indexing_background brings it up to date.
+        state is ready (complete), indexing (a job is running, see active_job_id) or incomplete (the last job failed or
+        was cancelled, so start again; or, with an active_job_id, it is blocked or has no worker). indexed_commit
+        differing from head_commit means that the index is behind: start_indexing_background brings it up to date.
 
         Example: {}
 
@@ -300,6 +335,7 @@ class Tools:
         return (
             self.start_indexing_background,
             self.index_repository,
+            self.estimate_indexing,
             self.get_job_status,
             self.list_background_jobs,
             self.cancel_job,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from codebase_mcp.answers import JobReport
 
 
+REASONS_NAMED = 5
+
+
 def progress_reporter(ctx: Context) -> Callable[[JobReport], Awaitable[None]]:
     """A callback that forwards a job's progress as MCP progress notifications, in percent of 100."""
     last_sent = -1
@@ -55,4 +58,6 @@ def _summary(job: JobReport) -> str:
     told = (
         f"Indexed {job.files_indexed:,} files ({job.chunks_created:,} chunks); {job.files_unchanged:,} were up to date."
     )
-    return f"{told} {left_out:,} were left out, see left_out_reasons." if left_out else told
+    reasons = [f"{one.files:,} {one.state}: {one.reason}" for one in job.left_out_reasons]
+    named = "; ".join(reasons[:REASONS_NAMED] + (["…"] if len(reasons) > REASONS_NAMED else []))
+    return f"{told} {left_out:,} were left out ({named}), see left_out_reasons." if left_out else told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -10,24 +11,30 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import psutil
+import sqlalchemy as sa
 
 from codebase_mcp import __version__
 from codebase_mcp.answers import Check
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.indexing.embed import open_embedder
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import records, store
+from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import living_worker
+from codebase_mcp.service import reports
 from codebase_mcp.storage import disk, embedded
 from codebase_mcp.storage.migrate import check_server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from codebase_mcp.jobs.registry import LivingWorker
     from codebase_mcp.service.life import Life
     from codebase_mcp.settings import Settings
 
 DATABASE_SECONDS = 30.0
+JOBS_NAMED = 5
+SERVICE_SECONDS = 10.0
+"""An embedding service may have to load its model first."""
 WORKER_STOP_SECONDS = 5.0
 _PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter-language-pack", "model2vec", "numpy")
 
@@ -35,7 +42,12 @@ _PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter
 async def examine(settings: Settings, life: Life) -> list[Check]:
     """All checks, in the order in which things depend on each other."""
     database_fix = "External: start the server or correct DATABASE_URL. Embedded: see logs/postgresql.log."
-    model_fix = "Install codebase-mcp again: its model files are damaged."
+    model_fix = (
+        "Install codebase-mcp again: its model files are damaged."
+        if settings.embedding_provider == "local"
+        else "Start the embedding service, or correct the CODEBASE_MCP_EMBEDDING_ settings. Until then jobs wait and "
+        "searches are ranked without the meaning of words."
+    )
     database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
         _versions(),
@@ -53,6 +65,7 @@ async def _checks_in(settings: Settings, life: Life) -> list[Check]:
     return [
         await _tried("vector extension", lambda: _extension_check(life), extension_fix),
         await _tried("worker", lambda: _worker_check(settings, life), "Look at logs/worker.log."),
+        await _tried("jobs", lambda: _jobs_check(life), "Look at logs/worker.log."),
     ]
 
 
@@ -80,10 +93,12 @@ async def _extension_check(life: Life) -> Check:
 
 
 async def _model_check(settings: Settings) -> Check:
-    embedder = open_embedder(settings)
-    vector = await embedder.embed_query("find the parser")
+    async with contextlib.aclosing(open_embedder(settings)) as embedder:
+        await embedder.prepare(seconds=SERVICE_SECONDS)
+        vector = await embedder.embed_query("find the parser")
     identity = embedder.identity
-    detail = f"{identity.provider} {identity.model} {identity.revision}, {len(vector)} dimensions"
+    where = f" at {settings.embedding_url}" if embedder.is_service else ""
+    detail = f"{identity.provider} {identity.model}{where}, {identity.revision}, {len(vector)} dimensions"
     return Check(name="embedding model", is_ok=True, detail=detail)
 
 
@@ -115,6 +130,19 @@ async def _worker_check(settings: Settings, life: Life) -> Check:
     return Check(name="worker", is_ok=is_ok, detail=detail, fix=fix)
 
 
+async def _jobs_check(life: Life) -> Check:
+    """Jobs that take suspiciously long; nothing but a person ends them."""
+    async with life.database.transaction() as connection:
+        now = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+        active = await records.all_active_jobs(connection)
+    slow = [words for job in active if (words := reports.trouble(job, now)) is not None]
+    detail = "; ".join(slow[:JOBS_NAMED]) if slow else f"{len(active)} active, all getting on or waiting their turn"
+    if len(slow) > JOBS_NAMED:
+        detail += f"; and {len(slow) - JOBS_NAMED} more"
+    fix = "`codebase-mcp jobs show ID --events` tells more; `codebase-mcp jobs cancel ID` ends one and keeps its work."
+    return Check(name="jobs", is_ok=not slow, detail=detail, fix=fix if slow else None)
+
+
 def _disk(settings: Settings) -> Check:
     free_bytes = disk.free_bytes(settings)
     needed = settings.min_free_disk_bytes
@@ -131,33 +159,53 @@ def _logs(settings: Settings) -> Check:
 
 
 def stop_everything(settings: Settings) -> list[str]:
-    """Blocking. Ends the host's worker, then the embedded database; returns sentences about what was done."""
-    # The worker may be the last one out, and stops the database itself then.
+    """Blocking. Ends this host's workers, then the embedded database; returns sentences about what was done."""
+    # The last worker may be the last one out, and stops the database itself then.
     was_running = settings.is_embedded and embedded.is_answering(settings.data_dir)
-    said = [_stop_worker(settings)]
+    said = stop_workers(settings)
     if settings.is_embedded:
         embedded.stop(settings.data_dir)
         said.append("The embedded database was stopped." if was_running else "The embedded database was not running.")
     return said
 
 
-def _is_worker(pid: int) -> bool:
-    """The number in a lock file may be that of a process long gone, given to another one since."""
-    try:
-        return "worker" in psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return False
-
-
-def _stop_worker(settings: Settings) -> str:
-    pid = living_worker(settings)
-    if not pid or not _is_worker(pid):
-        return "No automatically started worker was running."
-    os.kill(pid, signal.SIGTERM)
+def stop_workers(settings: Settings) -> list[str]:
+    """Blocking. Ends all workers of this database on this host that the user may end, however they were started."""
+    workers = living_workers(settings)
+    if not workers:
+        return ["No worker was running on this host."]
+    refused = [worker for worker in workers if not _send(worker, signal.SIGTERM)]
+    told = [worker for worker in workers if worker not in refused]
     deadline = time.monotonic() + WORKER_STOP_SECONDS
-    while living_worker(settings) is not None and time.monotonic() < deadline:
+    while (left := _still_living(settings, told)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    if living_worker(settings) is not None:
-        os.kill(pid, signal.SIGKILL)
-        return f"The worker ({pid}) did not stop in {WORKER_STOP_SECONDS:.0f} s and was killed; its jobs go on later."
-    return f"The worker ({pid}) was stopped; its jobs go on when one starts again."
+    for worker in left:
+        _send(worker, signal.SIGKILL)
+    return [_fate(worker, was_refused=worker in refused, was_killed=worker in left) for worker in workers]
+
+
+def _still_living(settings: Settings, workers: list[LivingWorker]) -> list[LivingWorker]:
+    living = living_workers(settings)
+    return [worker for worker in workers if worker in living]
+
+
+def _send(worker: LivingWorker, number: signal.Signals) -> bool:
+    """False when this user may not."""
+    try:
+        os.kill(worker.pid, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return True
+
+
+def _fate(worker: LivingWorker, *, was_refused: bool, was_killed: bool) -> str:
+    if was_refused:
+        return f"The worker ({worker.pid}) belongs to another user and was not stopped."
+    if was_killed:
+        return (
+            f"The worker ({worker.pid}) did not stop in {WORKER_STOP_SECONDS:.0f} s and was killed;"
+            " its jobs go on later."
+        )
+    return f"The worker ({worker.pid}) was stopped; its jobs go on when one starts again."

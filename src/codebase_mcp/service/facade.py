@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from codebase_mcp.answers import (
     CancelledJob,
     Check,
+    EstimateReport,
     JobList,
     JobReport,
     RemovedRepository,
@@ -31,19 +32,19 @@ from codebase_mcp.errors import (
     ProjectNotFoundError,
 )
 from codebase_mcp.indexing.embed import open_embedder
-from codebase_mcp.jobs import store
-from codebase_mcp.jobs.estimate import estimated_seconds, size_at_a_glance
-from codebase_mcp.jobs.store import JobFilter
+from codebase_mcp.jobs import records, store
+from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, SearchAnswer, SearchRequest
 from codebase_mcp.search.scope import check_request
 from codebase_mcp.search.service import SearchService
-from codebase_mcp.service import diagnosis, inputs, reports, repositories
-from codebase_mcp.service.life import Life
+from codebase_mcp.service import diagnosis, estimate, inputs, reports, repositories
+from codebase_mcp.service.life import Life, promptly
 from codebase_mcp.storage import disk, projects
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from codebase_mcp.indexing.embed import Embedder
     from codebase_mcp.settings import Settings
     from codebase_mcp.storage.database import Database
 
@@ -61,8 +62,12 @@ class Service:
         return Life(self._settings)
 
     @cached_property
+    def _embedder(self) -> Embedder:
+        return open_embedder(self._settings)
+
+    @cached_property
     def _search(self) -> SearchService:
-        return SearchService(self._life.database, open_embedder(self._settings))
+        return SearchService(self._life.database, self._embedder)
 
     @property
     def _database(self) -> Database:
@@ -80,10 +85,13 @@ class Service:
 
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
+        if "_embedder" in self.__dict__:
+            await self._embedder.aclose()
         await self._life.close()
 
     # --- jobs ---
 
+    @promptly
     async def start_indexing(
         self,
         repo_path: str,
@@ -95,9 +103,9 @@ class Service:
         retry_failed: bool = False,
     ) -> StartedJob:
         """A new job, or the repository's active one."""
-        root = await asyncio.to_thread(inputs.repository_root, repo_path, allow_large_root=allow_large_root)
-        project = await asyncio.to_thread(inputs.resolve_project, project_id, root, self._settings.project_id)
-        repo_name = inputs.checked_name(name) if name is not None else (root.name or str(root))
+        root, project, repo_name = await asyncio.to_thread(
+            self._checked_start, repo_path, name, project_id, allow_large_root
+        )
         await asyncio.to_thread(disk.require_free, self._settings, "a start")
         async with self._database.transaction() as connection:
             await projects.ensure_project(connection, project)
@@ -108,15 +116,39 @@ class Service:
             force_reindex=force_reindex, metadata=metadata,
         )  # fmt: skip
         await self._life.look_after_jobs()
-        return reports.started(job, is_new=is_new, estimated_seconds=await self._estimate(root))
+        request = estimate.Request(root, project, force_reindex, frozenset(retry_paths or ()))
+        seconds = await estimate.at_a_glance(self._database, self._settings, self._embedder, request)
+        return reports.started(job, is_new=is_new, estimated_seconds=seconds)
 
-    async def _estimate(self, root: Path) -> float | None:
-        size_bytes = await asyncio.to_thread(size_at_a_glance, root, max_file_bytes=self._settings.max_file_bytes)
-        if size_bytes is None:
-            return None
-        async with self._database.transaction() as connection:
-            return estimated_seconds(size_bytes, await store.recent_rates(connection))
+    @promptly
+    async def estimate_indexing(
+        self,
+        repo_path: str,
+        *,
+        name: str | None = None,
+        project_id: str | None = None,
+        force_reindex: bool = False,
+        allow_large_root: bool = False,
+        retry_failed: bool = False,
+    ) -> EstimateReport:
+        """What a start with these arguments would do, and how long it would take. Writes nothing."""
+        root, project, _ = await asyncio.to_thread(self._checked_start, repo_path, name, project_id, allow_large_root)
+        retry_paths: list[str] = []
+        if retry_failed:
+            async with self._database.transaction() as connection:
+                retry_paths = await _paths_to_retry(connection, project, str(root))
+        request = estimate.Request(root, project, force_reindex, frozenset(retry_paths))
+        return await estimate.estimated(self._database, self._settings, self._embedder, request)
 
+    def _checked_start(
+        self, repo_path: str, name: str | None, project_id: str | None, allow_large_root: bool
+    ) -> tuple[Path, str, str]:
+        """(root, project, name) of what is to be indexed. Blocking."""
+        root = inputs.repository_root(repo_path, allow_large_root=allow_large_root)
+        project = inputs.resolve_project(project_id, root, self._settings.project_id)
+        return root, project, inputs.checked_name(name) if name is not None else (root.name or str(root))
+
+    @promptly
     async def job_status(
         self, job_id: UUID, *, project_id: str | None = None, include_events: bool = False
     ) -> JobReport:
@@ -126,8 +158,8 @@ class Service:
             report = reports.report(
                 job,
                 await _clock(connection),
-                await store.files_left_out(connection, job_id, reports.FILES_SHOWN),
-                await store.reasons_left_out(connection, job_id),
+                await records.files_left_out(connection, job_id, reports.FILES_SHOWN),
+                await records.reasons_left_out(connection, job_id),
                 await store.events(connection, job_id) if include_events else None,
             )
         if not job.status.is_terminal:
@@ -164,6 +196,7 @@ class Service:
                     raise
                 await asyncio.sleep(POLL_SECONDS)
 
+    @promptly
     async def list_jobs(
         self,
         *,
@@ -185,10 +218,11 @@ class Service:
         async with self._database.transaction() as connection:
             if project_id is not None:
                 await _known_schema(connection, inputs.checked_project_id(project_id))
-            jobs, total = await store.list_jobs(connection, which, limit=limit, offset=offset)
+            jobs, total = await records.list_jobs(connection, which, limit=limit, offset=offset)
             now = await _clock(connection)
         return JobList(jobs=[reports.summary(job, now) for job in jobs], total_count=total, limit=limit, offset=offset)
 
+    @promptly
     async def cancel_job(self, job_id: UUID, *, confirmed: bool = False, project_id: str | None = None) -> CancelledJob:
         """Ends a job at once; cancelling it again is no error."""
         inputs.refuse_unconfirmed(confirmed, "Cancelling a job")
@@ -205,6 +239,7 @@ class Service:
 
     # --- search and repositories ---
 
+    @promptly
     async def search(
         self,
         query: str,
@@ -229,11 +264,13 @@ class Service:
             await _known_schema(connection, project)
         return await self._search.search(request)
 
+    @promptly
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
         """What is indexed in a project, how fresh and how complete."""
         project, schema = await self._existing_project(project_id)
         return await repositories.listed(self._database, project, schema)
 
+    @promptly
     async def remove_repository(
         self, repository: str, *, confirmed: bool = False, project_id: str | None = None
     ) -> RemovedRepository:
@@ -258,8 +295,12 @@ class Service:
         """Checks of everything that can go wrong, each with its fix; never raises for what it finds."""
         return await diagnosis.examine(self._settings, self._life)
 
+    async def stop_workers(self) -> list[str]:
+        """Stops this host's workers; says which. Their jobs go on later."""
+        return await asyncio.to_thread(diagnosis.stop_workers, self._settings)
+
     async def stop_everything(self) -> list[str]:
-        """Stops the host's worker and then the embedded database; says what was stopped."""
+        """Stops this host's workers and then the embedded database; says what was stopped."""
         await self._life.close()
         return await asyncio.to_thread(diagnosis.stop_everything, self._settings)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from pathlib import Path
 
 from codebase_mcp.errors import InvalidInputError
 
 CONFIG_FILE = Path(".codebase-mcp") / "config.json"
+LARGEST_CONFIG_BYTES = 100_000
 LARGEST_OFFSET = 2**31 - 1
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
@@ -64,8 +66,9 @@ def _is_large_root(root: Path) -> bool:
 def checked_project_id(project_id: str, source: str = "project_id") -> str:
     if _PROJECT_ID.fullmatch(project_id):
         return project_id
-    shown = project_id if len(project_id) <= 80 else f"{project_id[:80]}…"
-    raise InvalidInputError(f"{source} {shown!r} is not valid: use 1 to 255 letters, digits, hyphens and underscores.")
+    raise InvalidInputError(
+        f"{source} {_shown(project_id)!r} is not valid: use 1 to 255 letters, digits, hyphens and underscores."
+    )
 
 
 def checked_name(name: str) -> str:
@@ -87,20 +90,58 @@ def resolve_project(explicit: str | None, near: Path, fallback: str) -> str:
     if explicit is not None:
         return checked_project_id(explicit)
     for folder in (near, *near.parents):
-        if (folder / CONFIG_FILE).is_file():
+        if _is_there(folder / CONFIG_FILE):
             return _configured_project(folder / CONFIG_FILE)
     return checked_project_id(fallback, "CODEBASE_MCP_PROJECT_ID")
 
 
+def _is_there(config: Path) -> bool:
+    """Whatever has that name counts, even what is no file or cannot be seen: a project is never chosen by mistake."""
+    try:
+        config.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _configured_project(config: Path) -> str:
     try:
-        values = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{config} is not readable JSON ({error}). Correct or remove it.") from error
+        values = json.loads(_config_text(config))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{config} is not JSON ({error}). Correct or remove it.") from error
     project_id = values.get("project_id") if isinstance(values, dict) else None
     if not isinstance(project_id, str):
-        raise InvalidInputError(f'{config} has no text under "project_id". Write {{"project_id": "my-project"}}.')
+        found = f", but {_shown(json.dumps(project_id))}" if project_id is not None else ""
+        raise InvalidInputError(
+            f'{config} has no text under "project_id"{found}. Write {{"project_id": "my-project"}}.'
+        )
     return checked_project_id(project_id, f"project_id in {config}")
+
+
+def _config_text(config: Path) -> str:
+    try:
+        status = config.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInputError(f"{config} is not a file. Put a JSON file there, or remove it.")
+        if status.st_size > LARGEST_CONFIG_BYTES:
+            raise InvalidInputError(
+                f"{config} has {status.st_size:,} bytes, more than the {LARGEST_CONFIG_BYTES:,} that a configuration "
+                "may have. Correct or remove it."
+            )
+        return config.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{config} is not UTF-8 text ({error.reason}). Correct or remove it.") from error
+    except OSError as error:
+        why = error.strerror or error
+        raise InvalidInputError(
+            f"{config} cannot be read ({why}). Make it readable for this user, or remove it."
+        ) from error
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= 80 else f"{value[:80]}…"
 
 
 def checked_page(limit: int, offset: int) -> None:

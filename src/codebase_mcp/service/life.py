@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.jobs import store
+from codebase_mcp.jobs.retention import Retention
 from codebase_mcp.jobs.spawn import Spawner
 from codebase_mcp.jobs.worker import run_inline
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage.opening import OpenedDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
+    from collections.abc import Callable, Coroutine
 
     from codebase_mcp.settings import Settings
     from codebase_mcp.storage.database import Database
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 REOPEN_SECONDS = 1.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Life:
@@ -34,6 +38,7 @@ class Life:
         self._settings = settings
         self._opened = OpenedDatabase(settings, f"codebase-mcp {os.getpid()}", control_seconds=3.0)
         self._spawner = Spawner(settings)
+        self._retention = Retention(settings.retention_days)
         self._is_ready = asyncio.Event()
         self._trouble: CodebaseMcpError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,6 +61,10 @@ class Life:
                 await self._is_ready.wait()
         if not self._is_ready.is_set():
             raise self._trouble or DatabaseStartingError()
+
+    def while_it_answers(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """See `Database.while_it_answers`; before the database was opened there is nothing to watch."""
+        return self._opened.database.while_it_answers() if self._is_ready.is_set() else contextlib.nullcontext()
 
     async def ensure_worker(self) -> None:
         """Starts a worker when active jobs have none."""
@@ -115,6 +124,8 @@ class Life:
         while not self._stop.is_set():
             try:
                 await self.ensure_worker()
+                if self._retention.is_due:
+                    self._go(self._retention.prune(self.database))
             except CodebaseMcpError as error:
                 log.warning("watching failed", error=str(error))
                 await self._revive()
@@ -131,3 +142,24 @@ class Life:
             await self._opened.revive()
         except CodebaseMcpError as error:
             log.warning("database not revived", error=str(error))
+
+
+class _Living(Protocol):
+    @property
+    def _life(self) -> Life: ...
+
+
+Living = TypeVar("Living", bound=_Living)
+
+
+def promptly(
+    verb: Callable[Concatenate[Living, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Living, P], Coroutine[Any, Any, R]]:
+    """The same verb, but ended with an error within seconds when the database goes away."""
+
+    @functools.wraps(verb)
+    async def prompt(self: Living, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async with self._life.while_it_answers():
+            return await verb(self, *args, **kwargs)
+
+    return prompt

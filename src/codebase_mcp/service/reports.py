@@ -8,13 +8,15 @@ from typing import Any
 
 from codebase_mcp.answers import CancelledJob, JobReport, JobSummary, LeftOutFile, ReasonCount, StartedJob
 from codebase_mcp.domain import Job, JobEvent, JobStatus
+from codebase_mcp.jobs import progress
+from codebase_mcp.jobs.records import LeftOut
 from codebase_mcp.storage.tables import schema_name
 
 OVERDUE = timedelta(days=7)
 FILES_SHOWN = 20
 
 _SHARED = (
-    "status", "phase", "progress_percentage", "progress_message", "repo_path", "repo_name", "project_id", "files_total",
+    "status", "phase", "progress_percentage", "repo_path", "repo_name", "project_id", "files_total",
     "files_indexed", "chunks_created", "created_at", "started_at", "finished_at", "error_message",
 )  # fmt: skip
 _FULL = (
@@ -28,7 +30,8 @@ def started(job: Job, *, is_new: bool, estimated_seconds: float | None) -> Start
         message = "Indexing was queued and starts in the background. Poll get_job_status with this job_id."
     else:
         message = (
-            f"This repository has an active job already ({job.status}); it goes on. Poll get_job_status with its id."
+            f"This repository has an active job already ({job.status}); it goes on as it was started. "
+            "Poll get_job_status with its id."
         )
     return StartedJob(
         job_id=job.id,
@@ -45,26 +48,51 @@ def report(
     job: Job,
     now: datetime,
     left_out: Sequence[Any],
-    reasons: Sequence[Any],
+    reasons: Sequence[LeftOut],
     events: list[JobEvent] | None,
 ) -> JobReport:
-    """`left_out` and `reasons` are rows of job_files; `now` is the database's clock."""
+    """`left_out` are rows of job_files; `now` is the database's clock."""
+    stalled_reason = progress.stalled_reason(job, now)
     return JobReport(
         job_id=job.id,
         **{field: getattr(job, field) for field in _FULL},
         database_name=schema_name(job.project_id),
         next_retry_at=job.retry_at,
-        estimated_time_remaining_seconds=_remaining_seconds(job, now),
-        is_waiting_for_worker=_is_orphaned(job, now),
+        progress_message=progress.message(job, now),
+        estimated_time_remaining_seconds=progress.remaining_seconds(job, now),
+        is_waiting_for_worker=progress.is_orphaned(job, now),
+        is_stalled=stalled_reason is not None,
+        stalled_reason=stalled_reason,
         left_out_files=[LeftOutFile(**row) for row in left_out],
-        left_out_reasons=[ReasonCount(**row) for row in reasons],
+        left_out_reasons=[
+            ReasonCount(state=one.state.value, reason=one.reason, files=one.files)
+            for one in progress.complete_reasons(job, reasons)
+        ],
         events=events,
     )
 
 
 def summary(job: Job, now: datetime) -> JobSummary:
-    is_overdue = job.status in (JobStatus.RUNNING, JobStatus.BLOCKED) and now - job.created_at > OVERDUE
-    return JobSummary(job_id=job.id, **{field: getattr(job, field) for field in _SHARED}, is_overdue=is_overdue)
+    return JobSummary(
+        job_id=job.id,
+        **{field: getattr(job, field) for field in _SHARED},
+        progress_message=progress.message(job, now),
+        is_stalled=progress.stalled_reason(job, now) is not None,
+        is_overdue=is_overdue(job, now),
+    )
+
+
+def is_overdue(job: Job, now: datetime) -> bool:
+    """Never deleted, and worth a look."""
+    return job.status in (JobStatus.RUNNING, JobStatus.BLOCKED) and now - job.created_at > OVERDUE
+
+
+def trouble(job: Job, now: datetime) -> str | None:
+    """What is wrong with an active job, naming it; None when nothing is."""
+    what = [f"{job.status} for {(now - job.created_at).days} days"] if is_overdue(job, now) else []
+    stalled = progress.stalled_reason(job, now)
+    what += [stalled] if stalled else []
+    return f"job {job.id} ({job.repo_path}): {', '.join(what)}" if what else None
 
 
 def cancelled(job: Job, message: str) -> CancelledJob:
@@ -77,14 +105,3 @@ def cancelled(job: Job, message: str) -> CancelledJob:
         chunks_created=job.chunks_created,
         cancelled_at=job.cancelled_at,
     )
-
-
-def _is_orphaned(job: Job, now: datetime) -> bool:
-    return job.status is JobStatus.RUNNING and job.lease_expires_at is not None and job.lease_expires_at < now
-
-
-def _remaining_seconds(job: Job, now: datetime) -> float | None:
-    if job.status is not JobStatus.RUNNING or job.started_at is None or not job.bytes_done:
-        return None
-    rate = job.bytes_done / max((now - job.started_at).total_seconds(), 0.001)
-    return round((job.bytes_total - job.bytes_done) / rate, 1)

@@ -9,8 +9,7 @@ from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryRe
 from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
 from codebase_mcp.jobs import store
 from codebase_mcp.search import freshness, scope
-from codebase_mcp.storage import projects
-from codebase_mcp.storage.search_store import ActiveJob
+from codebase_mcp.storage import projects, search_store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +24,7 @@ async def listed(database: Database, project_id: str, schema: str) -> Repository
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
         jobs = {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
+        unfinished = {job.repo_path: job for job in await search_store.unfinished_jobs(connection, project_id)}
         size_bytes = await projects.schema_size_bytes(connection, schema)
     paths = {repository.path for repository in known}
     first_jobs = [job for path, job in jobs.items() if path not in paths]
@@ -33,13 +33,17 @@ async def listed(database: Database, project_id: str, schema: str) -> Repository
     reports = [
         _report(
             repository,
-            freshness.freshness_of(repository, _seen_by_search(jobs.get(repository.path)), heads[repository.path]),
+            freshness.freshness_of(repository, unfinished.get(repository.path), heads[repository.path]),
             jobs.get(repository.path),
             size_bytes * repository.chunk_count // all_chunks,
         )
         for repository in known
     ]
-    reports += [_first_job(job, heads[job.repo_path]) for job in first_jobs]
+    reports += [
+        _first_job(job, freshness.freshness_of_first_job(unfinished[job.repo_path], heads[job.repo_path]))
+        for job in first_jobs
+        if job.repo_path in unfinished
+    ]
     return RepositoryList(project_id=project_id, database_name=schema, repositories=reports)
 
 
@@ -99,10 +103,6 @@ def _the_one(wanted: str, known: list[Repository]) -> Repository:
     return found[0]
 
 
-def _seen_by_search(job: Job | None) -> ActiveJob | None:
-    return None if job is None else ActiveJob(job.repo_path, job.repo_name, job.progress_percentage)
-
-
 def _report(repository: Repository, fresh: RepositoryFreshness, job: Job | None, size_bytes: int) -> RepositoryReport:
     return RepositoryReport(
         repository_id=repository.id,
@@ -120,16 +120,16 @@ def _report(repository: Repository, fresh: RepositoryFreshness, job: Job | None,
     )
 
 
-def _first_job(job: Job, head_commit: str | None) -> RepositoryReport:
+def _first_job(job: Job, fresh: RepositoryFreshness) -> RepositoryReport:
     return RepositoryReport(
         repository_id=None,
         name=job.repo_name,
         path=job.repo_path,
-        state="indexing",
-        progress_percentage=job.progress_percentage,
+        state=fresh.state,
+        progress_percentage=fresh.progress_percentage,
         active_job_id=job.id,
         indexed_commit=None,
-        head_commit=head_commit,
+        head_commit=fresh.head_commit,
         last_indexed_at=None,
         file_count=0,
         chunk_count=0,

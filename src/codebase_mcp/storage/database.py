@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -13,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.errors import InvalidInputError
-from codebase_mcp.storage.driver_errors import classify
+from codebase_mcp.storage.driver_errors import classify, is_broken_link, unreachable
 from codebase_mcp.storage.halfvec import encode_halfvec, halfvec_array, halfvec_bytes, halfvec_literal
+from codebase_mcp.storage.liveness import Liveness
 from codebase_mcp.storage.pool import Pool, single_connection
 from codebase_mcp.storage.tables import PROJECT_SCHEMA
 
@@ -23,6 +25,7 @@ __all__ = ["Database", "PoolName", "classify", "copy_rows", "halfvec_array", "ha
 PoolName = Literal["control", "writers", "search"]
 
 _CONNECT_TIMEOUT_SECONDS = 2.0
+_COPY_SECONDS = 30.0
 _URL_HELP = "DATABASE_URL must look like postgresql://user:password@host:5432/name"
 
 # libpq knows these, asyncpg would send them to the server as settings, which refuses them.
@@ -99,6 +102,12 @@ class Database:
         self._application_name = application_name
         self._limits = _pool_limits(control_seconds)
         self._pools: dict[PoolName, Pool] = {}
+        self._liveness = Liveness(self._require_answer)
+
+    def while_it_answers(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Around what people wait for: ends it with DatabaseUnavailableError within 2.5 s of the database going away,
+        whatever the deadlines of the statements in it, and lets it take its time while the database answers."""
+        return self._liveness.guard()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -132,6 +141,17 @@ class Database:
         self._pools.clear()
         for pool in pools:
             await pool.close()
+
+    async def _require_answer(self, seconds: float) -> None:
+        """Raises DatabaseUnavailableError unless the server takes a new connection, or refuses it with a reason."""
+        settings = {"application_name": f"{self._application_name} probe"}
+        try:
+            connection = await asyncpg.connect(self._dsn, host=self._hosts, timeout=seconds, server_settings=settings)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if is_broken_link(error):
+                raise unreachable(error) from error
+        else:
+            connection.terminate()
 
     def _pool(self, name: PoolName) -> Pool:
         if name not in self._pools:
@@ -175,7 +195,26 @@ async def copy_rows(
     driver = await _driver_connection(connection)
     assert driver.is_in_transaction(), f"COPY into {table.name} outside a transaction"
     schema = project_schema if table.schema == PROJECT_SCHEMA else table.schema
-    await driver.copy_records_to_table(table.name, schema_name=schema, columns=list(columns), records=records)
+    async with _ended_with(driver):
+        await driver.copy_records_to_table(table.name, schema_name=schema, columns=list(columns), records=records)
+
+
+@contextlib.asynccontextmanager
+async def _ended_with(driver: asyncpg.Connection) -> AsyncIterator[None]:
+    """Prevents: a COPY that waits for ever to send more on a connection that is gone; the driver's own deadline does
+    not cover the sending."""
+    loop = asyncio.get_running_loop()
+
+    def end(_connection: object) -> None:
+        with contextlib.suppress(RuntimeError):  # it has just ended by itself
+            scope.reschedule(loop.time())
+
+    async with asyncio.timeout(_COPY_SECONDS) as scope:
+        driver.add_termination_listener(end)
+        try:
+            yield
+        finally:
+            driver.remove_termination_listener(end)
 
 
 async def _driver_connection(connection: AsyncConnection) -> Any:

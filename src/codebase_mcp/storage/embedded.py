@@ -10,6 +10,7 @@ Whoever needs it first starts it, under `server.lock`; it then outlives its star
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -18,7 +19,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -33,10 +34,12 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
+from codebase_mcp.storage.embedded_configuration import configuration
 from codebase_mcp.storage.embedded_install import (
     CURRENT_MAJOR,
     NO_SPACE,
     Installation,
+    bundled_majors,
     find_installation,
     last_lines,
 )
@@ -101,21 +104,24 @@ def ensure_running(
     *,
     overrides: Mapping[str, str] | None = None,
     start_seconds: float = _START_SECONDS,
-    major: int = CURRENT_MAJOR,
+    new_major: int = CURRENT_MAJOR,
 ) -> str:
     """Start the server unless it answers, and return its address; blocks until it takes connections.
 
-    Several processes may call this at once. `overrides` are server settings for tests and measurements.
+    Several processes may call this at once. A database is served by the major version that made it, a new one is made
+    by `new_major`. `overrides` are server settings for tests and measurements.
     Raises DatabaseStartingError when crash recovery takes longer than `start_seconds` (it goes on by itself),
-    DatabaseUnavailableError when the server does not start, SchemaMismatchError when the data belong to another
-    major version, DatabaseError when the directory cannot be used.
+    DatabaseUnavailableError when the server does not start, StorageFullError when there is no room to start it,
+    SchemaMismatchError when the data belong to a version that is not carried, DatabaseError when the directory cannot
+    be used.
     """
     layout = Layout(_prepared(data_dir))
-    _check_version(layout, major)
+    _major(layout, new_major)
     if _probe(layout) is not _Answer.READY:
-        with _starting_or_stopping(layout):
-            _start(layout, major, overrides or {}, time.monotonic() + start_seconds)
-    _trim_log(layout.log_file)
+        with _starting_or_stopping(layout), _our_errors(layout):
+            _start(layout, new_major, overrides or {}, time.monotonic() + start_seconds)
+    with _our_errors(layout):
+        _trim_log(layout.log_file)
     return layout.url
 
 
@@ -177,15 +183,33 @@ def _prepared(data_dir: Path) -> Path:
     return data_dir.resolve()
 
 
-def _check_version(layout: Layout, major: int) -> None:
-    # What may not be read or does not exist is reported, or made, further on.
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+def _major(layout: Layout, new_major: int) -> int:
+    """The version that made the database, or that is to make it."""
+    try:
         found = (layout.database / "PG_VERSION").read_text().strip()
-        if found != str(major):
-            raise SchemaMismatchError(
-                f"The database in {layout.database} was made by PostgreSQL {found}, this program brings {major}."
-                " Move that folder away and index again, or go back to the release of codebase-mcp that made it."
-            )
+    except (FileNotFoundError, PermissionError):  # reported, or made, further on
+        return new_major
+    carried = bundled_majors()
+    if found in map(str, carried):
+        return int(found)
+    raise SchemaMismatchError(
+        f"The database in {layout.database} was made by PostgreSQL {found}, this program brings"
+        f" {' and '.join(map(str, carried))}. Move that folder away and index again, or go back to the release of"
+        " codebase-mcp that made it."
+    )
+
+
+@contextlib.contextmanager
+def _our_errors(layout: Layout) -> Iterator[None]:
+    """Prevents: a full or failing disk under the server's files from ending whoever tries to start it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFullError from error
+        raise DatabaseUnavailableError(
+            f"The embedded PostgreSQL could not be started: {error}. Check {layout.data_dir}, then try again."
+        ) from error
 
 
 # --- starting and stopping, under server.lock ---
@@ -196,12 +220,12 @@ def _starting_or_stopping(layout: Layout) -> contextlib.AbstractContextManager[N
     return locked(layout.lock("server"), wait_seconds=_LOCK_SECONDS, waiting_for=why)
 
 
-def _start(layout: Layout, major: int, overrides: Mapping[str, str], deadline: float) -> None:
+def _start(layout: Layout, new_major: int, overrides: Mapping[str, str], deadline: float) -> None:
     """Wait for a server that lives (it may be recovering, or going down), or launch one if none does."""
     is_launched = False
     while _probe(layout) is not _Answer.READY:
         if not is_launched:
-            is_launched = _launch_if_none_lives(layout, major, overrides)
+            is_launched = _launch_if_none_lives(layout, new_major, overrides)
         elif not is_held(layout.lock("alive")):
             raise _start_failure(layout)
         if time.monotonic() > deadline:
@@ -212,12 +236,12 @@ def _start(layout: Layout, major: int, overrides: Mapping[str, str], deadline: f
         time.sleep(_POLL_SECONDS)
 
 
-def _launch_if_none_lives(layout: Layout, major: int, overrides: Mapping[str, str]) -> bool:
+def _launch_if_none_lives(layout: Layout, new_major: int, overrides: Mapping[str, str]) -> bool:
     """Every program started here inherits the lock: even an orphaned initdb keeps others from interfering."""
     with FileLock(layout.lock("alive")) as alive:
         if not alive.try_acquire("exclusive"):
             return False
-        installation = find_installation(layout.data_dir, layout.database, major)
+        installation = find_installation(layout.data_dir, layout.database, _major(layout, new_major))
         if not layout.database.exists():
             _initialise(layout, installation, alive)
         _remove_leftovers(layout)
@@ -285,48 +309,10 @@ def _make_socket_dir(socket_dir: Path, installation: Installation) -> None:
 
 def _write_configuration(layout: Layout, installation: Installation, overrides: Mapping[str, str]) -> None:
     """Written at every start, so that an upgrade brings its settings along; ALTER SYSTEM still overrides them."""
-    settings = _server_settings(layout) | dict(overrides)
-    lines = [name + " = " + _quoted(value, "'") + "\n" for name, value in sorted(settings.items())]
     written = layout.database / ".postgresql.conf.unfinished"
-    written.write_text("# Written by codebase-mcp at every start; ALTER SYSTEM overrides it.\n" + "".join(lines))
+    written.write_text(configuration(layout.socket_dir, _PORT, overrides))
     installation.own(written)
     written.rename(layout.database / "postgresql.conf")
-
-
-def _quoted(value: str, mark: str) -> str:
-    return mark + value.replace(mark, mark * 2) + mark
-
-
-def _server_settings(layout: Layout) -> dict[str, str]:
-    megabytes = psutil.virtual_memory().total // 2**20
-    return {
-        "listen_addresses": "",
-        "port": str(_PORT),
-        "unix_socket_directories": _quoted(str(layout.socket_dir), '"'),  # a list, were there commas in it
-        "unix_socket_permissions": "0700",
-        "max_connections": "200",
-        "shared_buffers": f"{max(32, min(256, megabytes // 16))}MB",
-        "effective_cache_size": f"{max(128, megabytes // 2)}MB",
-        "work_mem": "16MB",
-        "maintenance_work_mem": f"{max(64, min(256, megabytes // 16))}MB",
-        "autovacuum_work_mem": "64MB",
-        # Files in the data directory: /dev/shm holds 64 MB in a container, and a logout may clear the rest.
-        "dynamic_shared_memory_type": "mmap",
-        # Loaded once at the start, so that replacing the package under a running server does no harm.
-        "shared_preload_libraries": "vector",
-        "jit": "off",
-        "random_page_cost": "1.1",
-        "wal_level": "minimal",
-        "max_wal_senders": "0",
-        "max_wal_size": "1GB",
-        "checkpoint_timeout": "15min",
-        "log_min_error_statement": "panic",
-        "log_checkpoints": "off",
-        "log_autovacuum_min_duration": "-1",
-        "log_line_prefix": "%m [%p] %a ",
-        "log_timezone": "UTC",
-        "timezone": "UTC",
-    }
 
 
 def _launch(layout: Layout, installation: Installation, alive: FileLock) -> None:

@@ -106,16 +106,26 @@ def find_installation(data_dir: Path, database_dir: Path, major: int = CURRENT_M
     return Installation(bin_dir, major, account)
 
 
+def bundled_majors() -> list[int]:
+    """The major versions that the wheel carries, newest first."""
+    return [major for major in sorted(_TREES, reverse=True) if _tree(major, _PACKAGE) is not None]
+
+
 def bundled_tree(major: int, package: str = _PACKAGE) -> Path:
     """Where the wheel keeps the PostgreSQL of a major version; DatabaseError if it lacks it."""
-    spec = find_spec(package)
-    locations = list(spec.submodule_search_locations or []) if spec else []
-    tree = Path(locations[0]) / _TREES[major] if locations else None
-    if tree is None or not (tree / "bin" / "postgres").exists():
+    tree = _tree(major, package)
+    if tree is None:
         raise DatabaseError(
             f"The package {_DISTRIBUTION} lacks PostgreSQL {major}. Install codebase-mcp again, or set DATABASE_URL."
         )
     return tree
+
+
+def _tree(major: int, package: str) -> Path | None:
+    spec = find_spec(package)
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    tree = Path(locations[0]) / _TREES[major] if locations else None
+    return tree if tree is not None and (tree / "bin" / "postgres").exists() else None
 
 
 def _copied_tree(data_dir: Path, major: int, account: Account) -> Path:

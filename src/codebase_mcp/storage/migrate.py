@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 # Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic.
-CONTROL_REVISIONS: Final = ("0001",)
+CONTROL_REVISIONS: Final = ("0001", "0002")
 PROJECT_REVISIONS: Final = ("0001",)
 
 OLDEST_SERVER = 140_000

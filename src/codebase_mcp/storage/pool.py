@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
@@ -18,6 +19,10 @@ Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 _DIALECT = "postgresql+asyncpg://"  # only the dialect: addresses and settings are the connector's
 
+_IDLE_SECONDS = 5.0
+"""A connection unused for longer is asked for a sign of life before it is used again."""
+_SIGN_OF_LIFE_SECONDS = 1.0
+
 
 class Pool:
     """At most `size` connections to one database, opened when they are first needed."""
@@ -28,6 +33,7 @@ class Pool:
         )
         self._a_link_broke_at = float("-inf")
         sa.event.listen(self._engine.sync_engine, "connect", _note_opening_time)
+        sa.event.listen(self._engine.sync_engine, "checkin", _note_idleness)
         sa.event.listen(self._engine.sync_engine, "checkout", self._refuse_a_doubtful_connection)
 
     @contextlib.asynccontextmanager
@@ -52,6 +58,17 @@ class Pool:
         driver = dbapi_connection.driver_connection
         if driver.is_closed() or record.info["opened_at"] < self._a_link_broke_at:
             raise sa.exc.DisconnectionError("this connection may be broken")
+        if time.monotonic() - record.info.get("idle_since", math.inf) > _IDLE_SECONDS:
+            self._require_a_sign_of_life(driver)
+
+    def _require_a_sign_of_life(self, driver: asyncpg.Connection) -> None:
+        """Prevents: a statement with a long deadline on a link that went silent for good while nobody used it (the
+        machine slept, a firewall forgot it)."""
+        try:
+            sa.util.await_only(driver.fetchval("SELECT 1", timeout=_SIGN_OF_LIFE_SECONDS))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            self._a_link_broke_at = time.monotonic()
+            raise sa.exc.DisconnectionError("this connection gives no sign of life") from error
 
 
 @contextlib.asynccontextmanager
@@ -105,5 +122,10 @@ def _hang_up(dbapi_connection: Any, _record: object, _error: object) -> None:
     dbapi_connection.driver_connection.terminate()
 
 
+def _note_idleness(_dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
 def _note_opening_time(_dbapi_connection: object, record: ConnectionPoolEntry) -> None:
     record.info["opened_at"] = time.monotonic()
+    record.info.pop("idle_since", None)

@@ -74,6 +74,13 @@ async def ensure_model(connection: AsyncConnection, identity: ModelIdentity, dim
     return int((await connection.execute(sa.select(models.c.id).where(same))).scalar_one())
 
 
+async def dimensions_of_model(connection: AsyncConnection, provider: str, model: str) -> list[int]:
+    """The lengths of vectors that have been registered under this name, whatever the revision."""
+    models = tables.embedding_models.c
+    statement = sa.select(models.dimensions).where(models.provider == provider, models.model == model).distinct()
+    return sorted((await connection.execute(statement)).scalars())
+
+
 async def ensure_repository(connection: AsyncConnection, path: str, name: str) -> Repository:
     """The repository row for a real path, created when it is new; a new name replaces the old one."""
     repositories = tables.repositories
@@ -101,7 +108,7 @@ async def list_repositories(connection: AsyncConnection) -> list[Repository]:
 
 
 async def mark_incomplete(connection: AsyncConnection, repository_id: int) -> None:
-    """From the first captured change until the job completes."""
+    """From the first claim of a job until it completes."""
     repositories = tables.repositories
     await connection.execute(
         sa.update(repositories).where(repositories.c.id == repository_id).values(is_complete=False)

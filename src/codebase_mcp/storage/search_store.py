@@ -40,16 +40,24 @@ class FileColumns:
     roles: list[str]
 
 
-class ActiveJob(NamedTuple):
+class UnfinishedJob(NamedTuple):
+    """A repository's last job, unless that one completed or left a mark on the repository itself.
+
+    `is_active` is False for one that ended before a worker took it up; `is_advancing` for any that nobody works on,
+    but for one that has just been started.
+    """
+
     repo_path: str
     repo_name: str
     progress_percentage: int
+    is_active: bool
+    is_advancing: bool
 
 
 class ProjectState(NamedTuple):
     """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran."""
 
-    jobs: list[ActiveJob]
+    jobs: list[UnfinishedJob]
     has_schema: bool
     model_id: int | None
 
@@ -88,6 +96,26 @@ class FileCosines(NamedTuple):
     cosines: list[float | None]
 
 
+_UNFINISHED_JOBS = f"""
+    SELECT repo_path, repo_name, progress_percentage, true AS is_active,
+           (status = 'pending' AND attempt = 0) OR (status = 'running' AND lease_expires_at > clock_timestamp())
+    FROM {tables.CONTROL_SCHEMA}.indexing_jobs
+    WHERE project_id = :project_id AND status IN ('pending', 'running', 'blocked')
+    UNION ALL
+    SELECT repo_path, repo_name, progress_percentage, false, false
+    FROM {tables.CONTROL_SCHEMA}.indexing_jobs ended
+    WHERE project_id = :project_id AND repository_id IS NULL AND status IN ('failed', 'cancelled')
+      AND NOT EXISTS (SELECT 1 FROM {tables.CONTROL_SCHEMA}.indexing_jobs later
+        WHERE later.project_id = ended.project_id AND later.repo_path = ended.repo_path
+          AND later.created_at > ended.created_at)
+"""
+
+
+async def unfinished_jobs(connection: AsyncConnection, project_id: str) -> list[UnfinishedJob]:
+    rows = await connection.execute(sa.text(_UNFINISHED_JOBS), {"project_id": project_id})
+    return [UnfinishedJob(*row) for row in rows]
+
+
 async def read_only_snapshot(connection: AsyncConnection) -> None:
     """Makes the rest of a transaction see one state of the database. It must be the first statement."""
     await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -96,13 +124,12 @@ async def read_only_snapshot(connection: AsyncConnection) -> None:
 async def project_state(
     connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity
 ) -> ProjectState:
-    """What a project has: active jobs, a schema, and the number of an embedding model."""
+    """What a project has: jobs that did not finish, a schema, and the number of an embedding model."""
     statement = sa.text(
-        "SELECT m.id, to_regclass(:repositories) IS NOT NULL, j.repo_path, j.repo_name, j.progress_percentage"
+        "SELECT m.id, to_regclass(:repositories) IS NOT NULL, j.*"
         f" FROM (SELECT 1) AS always LEFT JOIN {tables.CONTROL_SCHEMA}.embedding_models m"
         " ON m.provider = :provider AND m.model = :model AND m.revision = :revision"
-        f" LEFT JOIN {tables.CONTROL_SCHEMA}.indexing_jobs j"
-        " ON j.project_id = :project_id AND j.status IN ('pending', 'running', 'blocked')"
+        f" LEFT JOIN ({_UNFINISHED_JOBS}) j ON true"
     )
     arguments = {
         "repositories": f"{schema}.repositories", "provider": identity.provider,
@@ -110,7 +137,7 @@ async def project_state(
         "project_id": project_id,
     }  # fmt: skip
     rows = (await connection.execute(statement, arguments)).all()
-    jobs = [ActiveJob(*row[2:]) for row in rows if row[2] is not None]
+    jobs = [UnfinishedJob(*row[2:]) for row in rows if row[2] is not None]
     return ProjectState(jobs, has_schema=rows[0][1], model_id=rows[0][0])
 
 

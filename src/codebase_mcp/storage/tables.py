@@ -42,6 +42,10 @@ def _moment(name: str, *, nullable: bool = True) -> sa.Column[object]:
     return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=default)
 
 
+def _amount(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=False, server_default=sa.text("0"))
+
+
 def _count(name: str, kind: type[sa.Integer] | type[sa.BigInteger] = sa.Integer) -> sa.Column[int]:
     return sa.Column(name, kind, nullable=False, server_default=sa.text("0"))
 
@@ -117,6 +121,13 @@ indexing_jobs = sa.Table(
     _moment("completed_at"),
     _moment("cancelled_at"),
     _moment("finished_at"),
+    # The last sign that the job got on: a claim, a listed file, a commit, a step of its end.
+    _moment("progressed_at"),
+    # Since when the next batch counts for the pace below, and what was done in how long, older work weighing less.
+    _moment("measured_at"),
+    _amount("recent_seconds"),
+    _amount("recent_bytes"),
+    _amount("recent_files"),
     sa.CheckConstraint(
         "status IN ('pending', 'running', 'blocked', 'completed', 'failed', 'cancelled')", name="job_status_is_known"
     ),
@@ -160,6 +171,13 @@ sa.Index(
 )
 sa.Index("jobs_by_age", indexing_jobs.c.created_at.desc(), indexing_jobs.c.id)
 sa.Index("jobs_by_project_and_age", indexing_jobs.c.project_id, indexing_jobs.c.created_at.desc())
+sa.Index(
+    "jobs_ended_before_they_began",
+    indexing_jobs.c.project_id,
+    indexing_jobs.c.repo_path,
+    indexing_jobs.c.created_at,
+    postgresql_where=sa.text("repository_id IS NULL AND status IN ('failed', 'cancelled')"),
+)
 sa.Index("finished_jobs_by_age", indexing_jobs.c.finished_at, postgresql_where=sa.text("finished_at IS NOT NULL"))
 
 job_files = sa.Table(
@@ -192,7 +210,7 @@ job_events = sa.Table(
     sa.Column("event_data", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     _moment("created_at", nullable=False),
     sa.CheckConstraint(
-        "event_type IN ('created', 'started', 'progress', 'blocked', 'unblocked', 'released', 'resumed',"
+        "event_type IN ('created', 'started', 'captured', 'progress', 'blocked', 'unblocked', 'released', 'resumed',"
         " 'completed', 'failed', 'cancelled')",
         name="event_type_is_known",
     ),

@@ -82,6 +82,21 @@ async def _is_wanted(connection: AsyncConnection, index: VectorIndex, least_rows
     return int(rows or 0) >= least_rows
 
 
+async def projects_without(connection: AsyncConnection, least_rows: int) -> list[str]:
+    """Ids of projects that may lack the index of a model, judged by PostgreSQL's own rough counts; `build` counts."""
+    candidates = sa.text(
+        "SELECT DISTINCT p.project_id FROM codebase_mcp.projects p"
+        " JOIN pg_namespace n ON n.nspname = p.schema_name"
+        " JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'embeddings'"
+        " CROSS JOIN codebase_mcp.embedding_models m"
+        # -1 says that PostgreSQL has not counted yet.
+        " WHERE (e.reltuples < 0 OR e.reltuples >= 0.5 * :least_rows) AND NOT EXISTS ("
+        "   SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        "   WHERE i.indrelid = e.oid AND i.indisvalid AND c.relname = 'nearest_headers_' || m.id)"
+    )
+    return list((await connection.execute(candidates, {"least_rows": least_rows})).scalars())
+
+
 async def exists(connection: AsyncConnection, index: VectorIndex) -> bool:
     """Whether the index is there, complete or not."""
     name = {"name": f'"{index.schema}".{index.name}'}

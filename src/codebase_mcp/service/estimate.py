@@ -1,0 +1,339 @@
+"""What a start would do and how long it would take, found out without writing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from codebase_mcp.answers import DirectoryShare, EarlierJob, EstimateReport, LanguageShare, LeftOutGroup
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
+from codebase_mcp.errors import CodebaseMcpError, EmbeddingError
+from codebase_mcp.indexing.pipeline import index_fingerprint
+from codebase_mcp.indexing.survey import Amount, Survey, by_language, largest_directories, survey
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.capture import Staleness
+from codebase_mcp.jobs.estimate import (
+    CLAIMING_SECONDS,
+    STARTING_SECONDS,
+    CompletedJob,
+    Work,
+    expected_chunks,
+    expected_seconds,
+)
+from codebase_mcp.jobs.history import History, history
+from codebase_mcp.jobs.spawn import living_worker
+from codebase_mcp.logs import get_logger
+from codebase_mcp.storage import disk, index_store, projects
+from codebase_mcp.storage.tables import schema_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from codebase_mcp.indexing.embed import Embedder
+    from codebase_mcp.settings import Settings
+    from codebase_mcp.storage.database import Database
+    from codebase_mcp.storage.index_store import KnownFile
+    from codebase_mcp.storage.projects import Repository
+
+log = get_logger(__name__)
+
+SURVEY_SECONDS = 6.0
+GLANCE_SECONDS = 0.25
+"""What a start may spend on its estimate: it has to answer within a second."""
+COMPARED_FILES = 500_000
+COMPARED_FILES_AT_A_GLANCE = 20_000
+"""An index of more files is not read to tell what changed: that would take longer than the look itself."""
+DIRECTORIES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A start that is thought of, with its arguments checked."""
+
+    root: Path
+    project_id: str
+    force_reindex: bool
+    retry_paths: frozenset[str] = frozenset()
+
+    @property
+    def schema(self) -> str:
+        return schema_name(self.project_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What the database knows of the repository, and of earlier jobs. `known` is None when it was too much to read."""
+
+    repository: Repository | None
+    known: dict[str, KnownFile] | None
+    failed: list[FileOutcome]
+    active_job_id: UUID | None
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a survey by what a job would do with them."""
+
+    to_index: tuple[DiscoveredFile, ...]
+    unchanged: int
+    failed_before: int
+
+    def work(self, looked: Survey) -> Work:
+        """Files that were listed but not looked at are taken to be like the others."""
+        amounts = by_language(self.to_index)
+        unseen = looked.files_unseen or 0
+        if unseen and looked.files:
+            share = 1 + unseen / len(looked.files)
+            amounts = {
+                language: Amount(round(amount.files * share), round(amount.size_bytes * share))
+                for language, amount in amounts.items()
+            }
+        return Work(len(looked.files) + unseen, amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that goes into a report."""
+
+    request: Request
+    looked: Survey
+    indexed: Indexed
+    plan: Plan
+    until_claimed_seconds: float
+    warnings: tuple[str, ...]
+
+
+async def estimated(database: Database, settings: Settings, embedder: Embedder, request: Request) -> EstimateReport:
+    """The whole report, within some ten seconds."""
+    looked = await asyncio.to_thread(
+        survey, request.root, max_file_bytes=settings.max_file_bytes, seconds=SURVEY_SECONDS
+    )
+    warnings: list[str] = []
+    fingerprint = await _fingerprint(embedder, warnings)
+    indexed = await _indexed(database, request, fingerprint, COMPARED_FILES)
+    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
+    warnings += _warnings(settings, indexed)
+    found = Findings(request, looked, indexed, plan, _until_claimed(settings), tuple(warnings))
+    return await asyncio.to_thread(_report, found)
+
+
+async def at_a_glance(database: Database, settings: Settings, embedder: Embedder, request: Request) -> float | None:
+    """Expected seconds of a start; None when finding out takes too long."""
+    if embedder.is_service:
+        # Its identity may have to be asked for, which can take as long as the network likes.
+        return None
+    glance = asyncio.to_thread(
+        survey, request.root, max_file_bytes=settings.max_file_bytes, seconds=GLANCE_SECONDS, is_noting=False
+    )
+    fingerprint = index_fingerprint(embedder.identity)
+    try:
+        looked, indexed = await asyncio.gather(
+            glance, _indexed(database, request, fingerprint, COMPARED_FILES_AT_A_GLANCE)
+        )
+    except CodebaseMcpError as error:
+        # The job is on record; whatever is wrong with the tree, the job itself will say.
+        log.info("no estimate", reason=error.message)
+        return None
+    if looked.files_unseen is None or indexed.known is None:
+        return None
+    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
+    work = await asyncio.to_thread(plan.work, looked)
+    return _seconds(_until_claimed(settings), work, indexed)
+
+
+async def _fingerprint(embedder: Embedder, warnings: list[str]) -> str | None:
+    """Of the index that a job would make now; None when the embedding service does not say what it is."""
+    try:
+        await embedder.prepare(seconds=2)
+    except EmbeddingError as error:
+        warnings.append(f"{error.message} A job would wait for it.")
+        return None
+    return index_fingerprint(embedder.identity)
+
+
+async def _indexed(database: Database, request: Request, fingerprint: str | None, most_files: int) -> Indexed:
+    async with database.transaction("search", request.schema) as connection:
+        repository = await _repository(connection, request)
+        known: dict[str, KnownFile] | None = {}
+        failed: list[FileOutcome] = []
+        if repository is not None and not request.force_reindex:
+            known = await _known(connection, repository, most_files)
+            failed = await store.failed_files(
+                connection, request.project_id, str(request.root), index_fingerprint=fingerprint
+            )
+        active = {job.repo_path: job.id for job in await store.active_jobs(connection, request.project_id)}
+        past = await history(connection, fingerprint)
+    return Indexed(repository, known, failed, active.get(str(request.root)), past)
+
+
+async def _repository(connection: AsyncConnection, request: Request) -> Repository | None:
+    if not await projects.schema_exists(connection, request.schema):
+        return None
+    everything = await projects.list_repositories(connection)
+    return next((repository for repository in everything if repository.path == str(request.root)), None)
+
+
+async def _known(connection: AsyncConnection, repository: Repository, most_files: int) -> dict[str, KnownFile] | None:
+    if repository.file_count > most_files:
+        return None
+    return await index_store.known_files(connection, repository.id)
+
+
+def _plan(looked: Survey, request: Request, indexed: Indexed, fingerprint: str | None) -> Plan:
+    known = indexed.known or {}
+    if fingerprint is None and known:
+        fingerprint = Counter(file.index_fingerprint for file in known.values()).most_common(1)[0][0]
+    staleness = Staleness(
+        known,
+        fingerprint or "",
+        request.force_reindex,
+        {file.relative_path: file for file in indexed.failed},
+        request.retry_paths,
+    )
+    captured = [staleness.decide(found) for found in looked.files]
+    states = Counter(file.state for file in captured)
+    return Plan(
+        tuple(file.found for file in captured if file.state is FileState.PENDING),
+        states[FileState.UNCHANGED],
+        states[FileState.FAILED],
+    )
+
+
+def _until_claimed(settings: Settings) -> float:
+    is_cold = settings.worker == "spawn" and living_worker(settings) is None
+    return STARTING_SECONDS if is_cold else CLAIMING_SECONDS
+
+
+def _warnings(settings: Settings, indexed: Indexed) -> list[str]:
+    warnings = []
+    try:
+        disk.require_free(settings, "a start")
+    except CodebaseMcpError as error:
+        warnings.append(error.message)
+    if indexed.known is None:
+        warnings.append("The index is too large to be compared with the tree in time; all files count as changed.")
+    if indexed.history.running_jobs:
+        warnings.append(f"{_number(indexed.history.running_jobs, 'job')} running now; beside it this one takes longer.")
+    return warnings
+
+
+# --- the report ---
+
+
+def _report(found: Findings) -> EstimateReport:
+    request, looked, indexed, plan = found.request, found.looked, found.indexed, found.plan
+    work = plan.work(looked)
+    total = sum((Amount(1, file.size_bytes) for file in plan.to_index), Amount())
+    chunks, seconds = expected_chunks(work), _seconds(found.until_claimed_seconds, work, indexed)
+    return EstimateReport(
+        repo_path=str(request.root),
+        project_id=request.project_id,
+        database_name=request.schema,
+        message=_message(looked, plan, chunks, seconds),
+        is_partial=looked.is_partial,
+        index_state=_state(indexed.repository),
+        active_job_id=indexed.active_job_id,
+        files_found=len(looked.files),
+        files_to_index=total.files,
+        bytes_to_index=total.size_bytes,
+        files_unchanged=plan.unchanged,
+        files_failed_before=plan.failed_before,
+        files_to_remove=_files_to_remove(looked, indexed),
+        expected_chunks=chunks,
+        expected_seconds=seconds,
+        rests_on=_rests_on(indexed.history.completed),
+        earlier_jobs=[_earlier(job) for job in indexed.history.completed],
+        languages=_languages(looked),
+        largest_directories=_largest_directories(looked),
+        left_out=_left_out(looked),
+        is_left_out_measured=looked.is_left_out_measured,
+        warnings=list(found.warnings),
+    )
+
+
+def _seconds(until_claimed_seconds: float, work: Work, indexed: Indexed) -> float:
+    return round(until_claimed_seconds + expected_seconds(work, indexed.history.completed), 1)
+
+
+def _languages(looked: Survey) -> list[LanguageShare]:
+    return [
+        LanguageShare(language=language, files=amount.files, size_bytes=amount.size_bytes)
+        for language, amount in by_language(looked.files).items()
+    ]
+
+
+def _largest_directories(looked: Survey) -> list[DirectoryShare]:
+    return [
+        DirectoryShare(path=path, files=amount.files, size_bytes=amount.size_bytes)
+        for path, amount in largest_directories(looked.files, DIRECTORIES_SHOWN).items()
+    ]
+
+
+def _left_out(looked: Survey) -> list[LeftOutGroup]:
+    return [
+        LeftOutGroup(
+            reason=one.reason,
+            files=one.amount.files,
+            size_bytes=one.amount.size_bytes,
+            directories=one.directories,
+            examples=list(one.examples),
+        )
+        for one in looked.left_out
+    ]
+
+
+def _state(repository: Repository | None) -> Literal["none", "complete", "incomplete"]:
+    if repository is None:
+        return "none"
+    return "complete" if repository.is_complete else "incomplete"
+
+
+def _files_to_remove(looked: Survey, indexed: Indexed) -> int | None:
+    if looked.is_partial or indexed.known is None:
+        return None
+    present = {file.relative_path for file in looked.files if file.skip_reason is None}
+    return len(indexed.known.keys() - present)
+
+
+def _earlier(job: CompletedJob) -> EarlierJob:
+    done = job.work.total
+    return EarlierJob(
+        job_id=job.job_id,
+        repo_name=job.repo_name,
+        completed_at=job.completed_at,
+        files=done.files,
+        size_bytes=done.size_bytes,
+        seconds=round(job.seconds, 2),
+    )
+
+
+def _rests_on(earlier: Sequence[CompletedJob]) -> str:
+    if not earlier:
+        return "a pace measured on another machine: no job has completed on this one yet"
+    return f"{_number(len(earlier), 'completed job')} of this machine, those of similar size weighing most"
+
+
+def _message(looked: Survey, plan: Plan, chunks: int, seconds: float) -> str:
+    if not plan.to_index and not looked.is_partial:
+        return f"Nothing has to be indexed: {_number(plan.unchanged, 'file')} unchanged."
+    size_mb = sum(file.size_bytes for file in plan.to_index) / 1e6
+    what = f"{_number(len(plan.to_index), 'file')} ({size_mb:,.1f} MB) to index, about {chunks:,} chunks"
+    if looked.files_unseen is None:
+        return f"At least {what}, at least {seconds:,.0f} s: the tree is too large to be listed in time."
+    if looked.files_unseen:
+        return (
+            f"{what}, about {seconds:,.0f} s, judged by the first {len(looked.files):,} of "
+            f"{len(looked.files) + looked.files_unseen:,} files."
+        )
+    return f"{what}, about {seconds:,.0f} s."
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
