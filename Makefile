@@ -8,7 +8,7 @@ REPO ?= .
 QUERIES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format lint types contracts unit test bench model clean
+.PHONY: help install demo check format lint types contracts unit test soak mutants bench model clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,13 @@ test: $(STAMP) lint types contracts ## Lint, types, contracts and every test aga
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=85
 	@$(BIN)/coverage report --include='src/codebase_mcp/jobs/*,src/codebase_mcp/storage/*' --skip-covered --fail-under=95
+
+soak: $(STAMP) ## The long form of the fault tests: hours of kills, outages and races (CYCLES=500, KILLS=200)
+	@$(BIN)/pytest -q --soak -m soak --timeout=0 tests
+	@$(BIN)/python -m tests.faults.soak --cycles $(or $(CYCLES),500) --kills $(or $(KILLS),200)
+
+mutants: $(STAMP) ## Take the engine's guards out one at a time and see the tests turn red
+	@$(BIN)/python -m tests.faults.mutants --write-docs
 
 bench: $(STAMP) ## Measure speed and memory (REPO=/path, else Django, SciPy and the standard library)
 	@$(BIN)/python -m benchmarks.speed $(if $(filter-out .,$(REPO)),--repo "$(REPO)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -16,37 +15,38 @@ import pytest
 
 from codebase_mcp.domain import JobStatus
 from tests.faults.checks import completed, wasted_files, watched
+from tests.faults.kills import Kills
+from tests.faults.takeovers import spread
 from tests.support.processes import PATIENCE_SECONDS, Site, ask
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 TAKEOVER_SECONDS = 10.0
 NEVER = 60
 """`watch_seconds` of a server that is not to look after the worker by itself."""
+SHORT = {"lease_seconds": 3, "renew_seconds": 0.5}
+"""For workers whose take-over is not what is measured."""
 
 
 async def test_after_kill_9_of_the_worker_a_new_server_a_status_call_or_a_watching_server_gets_the_job_going(
-    site: Site, corpus: Path, calm_digest: str
+    site: Site, corpus: Path, calm_digest: str, seed: random.Random
 ) -> None:
-    seed = int(os.environ.get("FAULT_SEED", random.randrange(10_000)))
-    sys.stdout.write(f"FAULT_SEED={seed}\n")
-    moments = random.Random(seed)
     async with watched(site) as watch, AsyncExitStack() as clients:
         async with site.service() as service:
             job_id = (await service.start_indexing(str(corpus))).job_id
-        site.worker("--spawned")
-        killed_at = await _kill_at_random(site, job_id, moments, 1)
-        client = await clients.enter_async_context(site.client(watch_seconds=NEVER))
+        site.worker("--spawned")  # with the lease as shipped
+        killed_at = await _kill_at_random(site, job_id, seed, 1)
+        client = await clients.enter_async_context(site.client(watch_seconds=NEVER, **SHORT))
         await _goes_on(site, job_id, killed_at, 1)
 
-        killed_at = await _kill_at_random(site, job_id, moments, 2)
+        killed_at = await _kill_at_random(site, job_id, seed, 2)
         report = await ask(client, "get_job_status", job_id=job_id)
         assert report["status"] == "running"
         await site.only_worker()
-        await clients.enter_async_context(site.client())
+        await clients.enter_async_context(site.client(**SHORT))
         await _goes_on(site, job_id, killed_at, 2)
 
-        killed_at = await _kill_at_random(site, job_id, moments, 3)
+        killed_at = await _kill_at_random(site, job_id, seed, 3)
         await _goes_on(site, job_id, killed_at, 3)
         job = await completed(site, job_id)
     assert job.attempt == 4
@@ -56,11 +56,11 @@ async def test_after_kill_9_of_the_worker_a_new_server_a_status_call_or_a_watchi
     assert await site.digest(job) == calm_digest
 
 
-async def _kill_at_random(site: Site, job_id: UUID, moments: random.Random, number: int) -> datetime:
+async def _kill_at_random(site: Site, job_id: UUID, seed: random.Random, number: int) -> datetime:
     """Kills the worker somewhere in the n-th fifth of the work; the database's time of it."""
-    await site.committed(job_id, 1 + 25 * (number - 1) + moments.randrange(25))
+    await site.committed(job_id, 1 + 25 * (number - 1) + seed.randrange(25))
     worker = await site.only_worker()
-    await asyncio.sleep(moments.random() / 20)
+    await asyncio.sleep(seed.random() / 20)
     killed_at = await site.clock()
     worker.kill()
     return killed_at
@@ -82,13 +82,8 @@ async def test_a_kill_at_any_point_of_a_batch_keeps_what_was_committed_and_nothi
         job_id = (await service.start_indexing(str(corpus))).job_id
         done = 0
         for point, files in points.items():
-            worker = site.doomed_worker(
-                point,
-                2 if point in ("committed", "fenced", "written") else 1,
-                signal.SIGKILL,
-                lease_seconds=2,
-                renew_seconds=0.5,
-            )
+            times = 2 if point in ("committed", "fenced", "written") else 1
+            worker = site.doomed_worker(point, times, signal.SIGKILL)
             code = await asyncio.to_thread(worker.wait, PATIENCE_SECONDS)
             assert code == -signal.SIGKILL
             job = await site.job(job_id)
@@ -98,8 +93,25 @@ async def test_a_kill_at_any_point_of_a_batch_keeps_what_was_committed_and_nothi
                 marked = await site.rows("SELECT count(*) AS n FROM codebase_mcp.job_files WHERE state = 'indexed'")
                 stored = await site.rows("SELECT count(*) AS n FROM cb_proj_default_37a8eec1.code_files")
                 assert marked[0]["n"] == stored[0]["n"] == done, point
+            await site.execute("UPDATE codebase_mcp.indexing_jobs SET lease_expires_at = clock_timestamp()")
         site.worker(batch_files=32)
         job = await completed(site, job_id)
     assert job.attempt == len(points) + 1
     assert await wasted_files(site) <= len(points)
     assert await site.digest(job) == calm_digest
+
+
+async def test_workers_killed_at_random_moments_lose_no_more_than_what_was_under_way(
+    site: Site, corpus: Path, calm_digest: str, seed: random.Random
+) -> None:
+    lease_seconds = 3
+    async with site.service() as service:
+        knobs: dict[str, object] = {"lease_seconds": lease_seconds, "renew_seconds": 0.5}
+        kills = Kills(site, service, corpus, calm_digest, seed, kills_per_run=3, knobs=knobs)
+        await kills.go_on(5, lanes=1, workers=2)
+        summary = await kills.summary()
+    taken = spread(summary["takeover_seconds"])
+    sys.stdout.write(f"{summary} {taken}\n")
+    assert taken["count"] == summary["kills"] == 5
+    assert taken["max"] < lease_seconds + 2
+    assert await wasted_files(site, "lane-0") <= summary["kills"] + (summary["runs"] - 1) * summary["files_per_run"]

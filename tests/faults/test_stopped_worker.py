@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import os
 import signal
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
+from codebase_mcp.domain import JobStatus
+from codebase_mcp.errors import DatabaseError
+from codebase_mcp.jobs.spawn import living_worker
+from codebase_mcp.storage.tables import schema_name
 from tests.faults.checks import completed, contents, wasted_files, watched
-from tests.support.processes import PATIENCE_SECONDS, Site
+from tests.support.freezing import halted, let_go_on, log_lines, slow_worker
+from tests.support.processes import PATIENCE_SECONDS, Site, copy_packages
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
@@ -24,7 +32,7 @@ async def test_a_worker_told_to_stop_releases_its_job_and_another_takes_it_over_
 ) -> None:
     async with site.service() as service, watched(site) as watch:
         workers = [site.worker(), site.worker()]
-        ready = await _log_lines(site, "worker ready", 2)
+        ready = await log_lines(site, "worker ready", 2)
         job_id = (await service.start_indexing(str(corpus))).job_id
         await site.committed(job_id, 1)
         owner = str((await site.job(job_id)).worker_id)
@@ -45,6 +53,96 @@ async def test_a_worker_told_to_stop_releases_its_job_and_another_takes_it_over_
     assert await site.digest(job) == calm_digest
 
 
+PROMPTLY = timedelta(seconds=1)
+"""From the word to stop until the job is given back, and, for a process, about twice that until it is gone."""
+SLACK = timedelta(seconds=3)
+"""What a busy machine may add. Where nothing ends the waiting, it takes a minute."""
+
+
+async def test_a_worker_told_to_stop_inside_a_transaction_gives_its_job_back(
+    site: Site, corpus: Path, calm_digest: str
+) -> None:
+    async with site.service() as service:
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        worker = site.doomed_worker("written", 5, signal.SIGTERM)
+        released = await site.event(job_id, "released")
+        code = await asyncio.to_thread(worker.wait, PATIENCE_SECONDS)
+        job = await site.job(job_id)
+        assert (code, job.status, job.fruitless_attempts) == (0, JobStatus.PENDING, 0)
+        site.worker(batch_files=32)
+        job = await completed(site, job_id)
+        (resumed,) = await site.events(job_id, "resumed")
+    assert resumed.event_data["after"] == "pending"
+    assert resumed.created_at > released.created_at
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_worker_told_to_stop_while_it_finishes_a_job_gives_it_back(site: Site, tmp_path: Path) -> None:
+    async with site.service() as service:
+        job_id = (await service.start_indexing(str(copy_packages(tmp_path / "small", "json")))).job_id
+        worker = slow_worker(site, "--halt", "finishing=1")
+        await halted(site, "finishing")
+        schema = schema_name("default")
+        async with site.observer.maintenance(autocommit=False) as connection:
+            await connection.execute(sa.text(f"LOCK TABLE {schema}.symbols, {schema}.code_files"))
+            worker.send_signal(signal.SIGTERM)
+            told_at = await let_go_on(site, "finishing")
+            released = await site.event(job_id, "released")
+        assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0
+        site.worker()
+        job = await completed(site, job_id)
+    assert released.created_at - told_at < PROMPTLY + SLACK
+    assert (job.attempt, job.fruitless_attempts) == (2, 0)
+
+
+@pytest.mark.parametrize("what", ["the listing", "the parsing", "the database"])
+async def test_a_worker_told_to_stop_leaves_though_something_hangs(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with site.service() as service:
+        with monkeypatch.context() as patched:
+            if what == "the listing":
+                patched.setenv("PATH", f"{_git_that_hangs(tmp_path)}{os.pathsep}{os.environ['PATH']}")
+            worker = site.worker("--spawned", lease_seconds=3, renew_seconds=0.5)
+        await log_lines(site, "worker ready")
+        parsers = psutil.Process(worker.pid).children()
+        if what != "the listing":
+            _each(parsers, psutil.Process.suspend)  # they die with their worker
+        job_id = (await service.start_indexing(str(copy_packages(tmp_path / "small", "json")))).job_id
+        await site.event(job_id, "started")
+        if what == "the listing":
+            await until(lambda: site.processes("sleep"), what="the listing to hang", seconds=PATIENCE_SECONDS)
+        database = site.postgres_processes() if what == "the database" else []
+        told_at, told = await site.clock(), time.monotonic()
+        _each(database, psutil.Process.suspend)
+        worker.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(worker.wait, PATIENCE_SECONDS)
+        gone_after = timedelta(seconds=time.monotonic() - told)
+        _each(database, psutil.Process.resume)
+        _each(site.processes("sleep"), psutil.Process.kill)
+        if what != "the database":
+            released = await site.event(job_id, "released")
+            assert released.created_at - told_at < PROMPTLY + SLACK
+        assert living_worker(site.settings()) is None
+        site.worker()
+        job = await completed(site, job_id)
+    assert code == 0
+    assert gone_after < 2 * PROMPTLY + SLACK
+    assert job.attempt == 2
+
+
+def _git_that_hangs(folder: Path) -> Path:
+    (folder / "git").write_text("#!/bin/sh\nexec sleep 60\n")
+    (folder / "git").chmod(0o755)
+    return folder
+
+
+def _each(processes: Sequence[psutil.Process], do: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            do(process)
+
+
 @pytest.mark.parametrize("point", ["committed", "written"])
 async def test_a_worker_that_wakes_after_it_was_replaced_writes_nothing(
     site: Site, corpus: Path, calm_digest: str, point: str
@@ -53,8 +151,9 @@ async def test_a_worker_that_wakes_after_it_was_replaced_writes_nothing(
     async with site.service() as service:
         job_id = (await service.start_indexing(str(corpus))).job_id
         # It would renew too late to learn anything: only the fence of its next batch can stop it.
-        zombie = site.doomed_worker(point, 5, signal.SIGSTOP, lease_seconds=lease.seconds, renew_seconds=10)
+        zombie = site.doomed_worker(point, 5, signal.SIGSTOP, lease_seconds=22, renew_seconds=10)
         frozen_at = await _frozen(site, zombie.pid)
+        await _lapse(site)
         # Halted between two batches with a longer lease, so that nothing but the zombie could write meanwhile.
         successor = site.doomed_worker("committed", 5, signal.SIGSTOP, lease_seconds=2 * lease.seconds)
         await _frozen(site, successor.pid)
@@ -64,7 +163,7 @@ async def test_a_worker_that_wakes_after_it_was_replaced_writes_nothing(
         before, job = await contents(site), await site.job(job_id)
         zombie.send_signal(signal.SIGCONT)
         woken_at = await site.clock()
-        given_up = await _log_lines(site, "job given up", 1, zombie.pid)
+        given_up = await log_lines(site, "job given up", pid=zombie.pid)
         assert (datetime.fromisoformat(given_up[0]["timestamp"]) - woken_at).total_seconds() < 2
         assert await contents(site) == before
         after = await site.job(job_id)
@@ -77,6 +176,19 @@ async def test_a_worker_that_wakes_after_it_was_replaced_writes_nothing(
     assert resumed.event_data["attempt"] == job.attempt == 2
     assert job.files_indexed == job.files_total
     assert await site.digest(job) == calm_digest
+
+
+async def _lapse(site: Site) -> None:
+    """As soon as the frozen one's transaction is ended, which holds the row."""
+
+    async def lapsed() -> bool:
+        try:
+            await site.execute("UPDATE codebase_mcp.indexing_jobs SET lease_expires_at = clock_timestamp()")
+        except DatabaseError:
+            return False
+        return True
+
+    await until(lapsed, what="the row of a frozen worker's job", seconds=PATIENCE_SECONDS)
 
 
 async def _frozen(site: Site, pid: int) -> datetime:
@@ -92,15 +204,3 @@ async def _clock_shows(site: Site, moment: datetime) -> None:
         return await site.clock() >= moment
 
     await until(is_reached, what=str(moment), seconds=PATIENCE_SECONDS)
-
-
-async def _log_lines(site: Site, event: str, number: int, pid: int | None = None) -> list[dict[str, Any]]:
-    """Waits until the workers' log has that many lines about an event."""
-    log = site.data_dir / "logs" / "worker.log"
-
-    def enough() -> list[dict[str, Any]] | None:
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        found = [line for line in lines if line["event"] == event and pid in (None, line["pid"])]
-        return found if len(found) == number else None
-
-    return await until(enough, what=f"{number} log lines {event!r}", seconds=PATIENCE_SECONDS)

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from codebase_mcp.domain import JobStatus
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.file_lock import is_held
 from tests.faults.checks import completed
-from tests.support.processes import PATIENCE_SECONDS, Site, ask, copy_packages, site_like, start
+from tests.support.freezing import log_lines
+from tests.support.processes import (
+    CHECKOUT,
+    PATIENCE_SECONDS,
+    Site,
+    ask,
+    copy_packages,
+    environment,
+    site_like,
+    start,
+)
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
+
+SLACK_SECONDS = 3.0
+"""What a busy machine may add."""
 
 
 @pytest.fixture
@@ -78,10 +95,74 @@ async def test_a_spawned_worker_that_finds_the_host_lock_taken_leaves_at_once(si
     assert living_worker(settings) == first.pid
 
 
+async def test_worker_stop_ends_every_worker_of_the_database_and_their_jobs_go_on_later(
+    site: Site, tmp_path: Path
+) -> None:
+    async with site.service() as service:
+        workers = [site.worker("--spawned"), site.worker()]
+        for worker in workers:
+            await log_lines(site, "worker ready", pid=worker.pid)
+            for parser in psutil.Process(worker.pid).children():
+                parser.suspend()
+        job_id = (await service.start_indexing(str(copy_packages(tmp_path / "small", "json")))).job_id
+        await site.event(job_id, "started")
+        said = await _worker_stop(site)
+        assert [await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) for worker in workers] == [0, 0]
+        assert sorted(said) == sorted(
+            f"The worker ({worker.pid}) was stopped; its jobs go on when one starts again." for worker in workers
+        )
+        assert (await site.job(job_id)).status is JobStatus.PENDING
+        assert await _worker_stop(site) == ["No worker was running on this host."]
+        site.worker()
+        job = await completed(site, job_id)
+    assert (job.attempt, job.fruitless_attempts) == (2, 0)
+
+
+async def _worker_stop(site: Site) -> list[str]:
+    command = [sys.executable, "-m", "codebase_mcp", "worker", "--stop"]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, env=environment(site.data_dir, {}), capture_output=True, text=True, check=True
+    )
+    return str(ended.stdout).splitlines()
+
+
+def _server(site: Site) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "codebase_mcp", "serve"]
+    env = environment(site.data_dir, {})
+    return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=CHECKOUT)
+
+
+@pytest.mark.parametrize("how", ["end of input", "a signal"])
+async def test_a_server_leaves_in_time_though_its_database_hangs(site: Site, how: str) -> None:
+    server = _server(site)
+    assert server.stdin is not None
+    try:
+        log = site.data_dir / "logs" / "serve.log"
+        await until(lambda: log.exists() and "database ready" in log.read_text(), what="a ready server", seconds=60)
+        database = site.postgres_processes()
+        for process in database:
+            process.suspend()
+        told = time.monotonic()
+        if how == "a signal":
+            server.send_signal(signal.SIGINT)
+        else:
+            server.stdin.close()
+        code = await asyncio.to_thread(server.wait, PATIENCE_SECONDS)
+        gone_after = time.monotonic() - told
+        for process in database:
+            process.resume()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdin.close()
+    assert code == 0
+    assert gone_after < 2 + SLACK_SECONDS
+
+
 async def test_a_frozen_holder_of_the_host_lock_is_replaced_by_a_worker_that_ignores_the_lock(
     site: Site, corpus: Path, calm_digest: str
 ) -> None:
-    async with site.client(lease_seconds=2, watch_seconds=0.5) as client:
+    async with site.client(lease_seconds=3, renew_seconds=0.5, watch_seconds=0.5) as client:
         job_id = await start(client, corpus)
         await site.committed(job_id, 5)
         frozen = await site.only_worker()

@@ -1,0 +1,190 @@
+"""The guards in the code around the statements: how each is taken out, and the tests that must notice."""
+
+from __future__ import annotations
+
+from tests.faults.mutation import Edit, Mutant
+
+RUNNER = "src/codebase_mcp/jobs/runner.py"
+BATCHES = "src/codebase_mcp/jobs/batches.py"
+FINISHING = "src/codebase_mcp/jobs/finishing.py"
+WORKER = "src/codebase_mcp/jobs/worker.py"
+SPAWN = "src/codebase_mcp/jobs/spawn.py"
+DATABASE = "src/codebase_mcp/storage/database.py"
+DRIVER = "src/codebase_mcp/storage/driver_errors.py"
+
+RUNS = "tests/integration/test_job_runner.py"
+TROUBLE = "tests/integration/test_job_trouble.py"
+WORKERS = "tests/integration/test_job_worker.py"
+LINKS = "tests/integration/test_database.py"
+ZOMBIES = "tests/faults/test_zombies.py"
+KILLED = "tests/faults/test_killed_worker.py"
+UNLUCKY = "tests/integration/test_job_guards.py"
+AT_ANY_POINT = f"{KILLED}::test_a_kill_at_any_point_of_a_batch_keeps_what_was_committed_and_nothing_else"
+
+FENCE_APART = (
+    Edit(
+        BATCHES,
+        "            await self._fence(connection, counts)\n",
+        '            async with self._tools.database.transaction("writers") as first:\n'
+        "                await self._fence(first, counts)\n",
+    ),
+)
+WRITING = (
+    Mutant(
+        "one transaction: the fence",
+        "the counters are committed before the rows",
+        FENCE_APART,
+        (f"{UNLUCKY}::test_a_batch_that_fails_at_its_end_leaves_nothing",),
+    ),
+    Mutant(
+        "one transaction, with processes",
+        "the same, in a worker that is killed",
+        FENCE_APART,
+        (AT_ANY_POINT,),
+    ),
+    Mutant(
+        "one transaction: the states",
+        "the states of the files are committed before the rows",
+        (
+            Edit(
+                BATCHES,
+                "            await store.mark_files(connection, self._claim, ordinals)\n",
+                '            async with self._tools.database.transaction("writers") as second:\n'
+                "                await store.mark_files(second, self._claim, ordinals)\n",
+            ),
+        ),
+        (f"{UNLUCKY}::test_a_batch_that_fails_at_its_end_leaves_nothing",),
+    ),
+    Mutant(
+        "no start in a full disk's last bytes",
+        "a running job goes on until the disk is full",
+        (Edit(BATCHES, "        disk.require_free(", "        0 and disk.require_free("),),
+        (f"{UNLUCKY}::test_a_running_job_is_blocked_before_the_disk_is_full",),
+    ),
+    Mutant(
+        "mass deletion at the end",
+        "an empty root removes every file",
+        (Edit(FINISHING, "            await asyncio.to_thread(refuse_an_empty_root, job.repo_path)\n", ""),),
+        (f"{UNLUCKY}::test_a_root_that_goes_away_before_deleted_files_are_removed_keeps_them",),
+    ),
+    Mutant(
+        "mass deletion in a batch",
+        "files of an empty root count as deleted",
+        (Edit(BATCHES, "        refuse_an_empty_root(self._job.repo_path)\n", ""),),
+        (f"{UNLUCKY}::test_a_root_that_is_away_only_while_a_batch_is_read_deletes_nothing",),
+    ),
+)
+
+RUNNING = (
+    Mutant(
+        "passing trouble blocks",
+        "an error that may pass fails the job",
+        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and error.is_transient:", "if False:"),),
+        (f"{TROUBLE}::test_a_passing_trouble_blocks_the_job_and_the_next_claim_completes_it",),
+    ),
+    Mutant(
+        "lasting trouble fails",
+        "every error blocks the job",
+        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and error.is_transient:", "if True:"),),
+        (f"{TROUBLE}::test_what_waiting_cannot_cure_fails_the_job_with_its_trace",),
+    ),
+    Mutant(
+        "a server that shuts down comes back",
+        "a terminated connection is an error of the program",
+        (Edit(DRIVER, '    "57P01": "it is shutting down",\n', ""),),
+        ("tests/unit/test_database.py::test_an_error_of_the_database_becomes_ours",),
+    ),
+    Mutant(
+        "trust in one's own lease",
+        "a worker that cannot renew goes on",
+        (Edit(RUNNER, "elif time.monotonic() > trusted_until:", "elif time.monotonic() > trusted_until + 1000:"),),
+        (f"{TROUBLE}::test_a_runner_that_cannot_renew_stops_before_its_lease_ends",),
+    ),
+    Mutant(
+        "a lost job is let go",
+        "a renewal that is refused stops nothing",
+        (Edit(RUNNER, "        if not still_ours:\n            raise LeaseLostError\n", ""),),
+        (f"{TROUBLE}::test_a_cancelled_job_stops_and_keeps_what_it_committed",),
+    ),
+    Mutant(
+        "release at a stop",
+        "a stopped worker keeps its jobs until their leases lapse",
+        (Edit(RUNNER, "            await self._release()\n", ""),),
+        (f"{TROUBLE}::test_a_stopped_runner_gives_the_job_back_and_another_goes_on",),
+    ),
+    Mutant(
+        "the claim loop never dies",
+        "an unexpected error ends the worker",
+        (Edit(WORKER, '        except Exception:\n            log.exception("turn failed")\n', ""),),
+        (f"{WORKERS}::test_a_worker_survives_whatever_a_turn_raises",),
+    ),
+    Mutant(
+        "newer schema",
+        "an old worker writes into a schema that a newer program made",
+        (Edit(WORKER, "            require_known(", "            0 and require_known("),),
+        (f"{WORKERS}::test_a_worker_leaves_a_schema_that_a_newer_program_has_migrated",),
+    ),
+    Mutant(
+        "last look of an idle worker",
+        "a worker leaves although there is work",
+        (Edit(WORKER, "        if work.active and self._host_lock.take():", "        if False:"),),
+        (f"{WORKERS}::test_a_worker_never_leaves_while_a_job_is_active_anywhere",),
+    ),
+    Mutant(
+        "host lock",
+        "every start spawns a worker of its own",
+        (Edit(SPAWN, '        while not lock.try_acquire("exclusive"):', "        while False:"),),
+        ("tests/unit/test_spawn.py::test_the_host_lock_has_one_holder",),
+    ),
+    Mutant(
+        "spawn in spite of the lock",
+        "a frozen holder of the host lock is never replaced",
+        (Edit(SPAWN, "if work.longest_lapse_seconds > LAPSE_SECONDS:", "if False:"),),
+        ("tests/unit/test_spawn.py::test_a_worker_that_lets_leases_lapse_gets_a_second_beside_it",),
+    ),
+)
+
+NO_IDLE_TIMEOUT = (
+    Edit(
+        DATABASE,
+        '"idle_in_transaction_session_timeout": str(self.idle_in_transaction_milliseconds)',
+        '"idle_in_transaction_session_timeout": "0"',
+    ),
+)
+FREE_IN_TIME = (
+    "test_a_job_whose_worker_froze_inside_its_transaction_is_free_in_three_seconds_and_keeps_no_part_of_the_batch"
+)
+DEADLINES = (
+    Mutant(
+        "idle in a transaction",
+        "a frozen client keeps its row locks",
+        NO_IDLE_TIMEOUT,
+        (f"{LINKS}::test_a_transaction_that_stands_idle_frees_its_locks",),
+    ),
+    Mutant(
+        "idle in a transaction, with processes",
+        "the same, with a worker that is frozen in a batch",
+        NO_IDLE_TIMEOUT,
+        (f"{ZOMBIES}::{FREE_IN_TIME}",),
+    ),
+    Mutant(
+        "command timeout",
+        "a link that hangs is waited for ten times as long",
+        (Edit(DATABASE, "command_timeout=limits.command_seconds if", "command_timeout=10 * limits.command_seconds if"),),
+        (f"{LINKS}::test_a_link_that_hangs_is_given_up_and_costs_one_error",),
+    ),
+    Mutant(
+        "statement timeout",
+        "a slow statement is not ended by the server",
+        (Edit(DATABASE, '"statement_timeout": str(int(self.command_seconds * 900))', '"statement_timeout": "0"'),),
+        (f"{LINKS}::test_each_pool_has_its_deadlines",),
+    ),
+    Mutant(
+        "lock timeout",
+        "a renewal or cancel waits for a lock as long as for a statement",
+        (Edit(DATABASE, '"lock_timeout": str(self.lock_milliseconds)', '"lock_timeout": "0"'),),
+        (f"{LINKS}::test_a_lock_held_by_another_transaction_is_given_up",),
+    ),
+)
+
+MUTANTS = (*WRITING, *RUNNING, *DEADLINES)

@@ -1,0 +1,163 @@
+"""A link to the database that hangs, crawls, or breaks at the worst moment: in the middle of a COPY or of a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checks import completed, contents, wasted_files, watched
+from tests.support.freezing import log_lines
+from tests.support.link_proxy import COMMIT_ANSWERED, COMMIT_SENT, LinkProxy, Trap, proxied
+from tests.support.processes import PATIENCE_SECONDS, Site, ask, refusal, start
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.faults
+
+LEASE_SECONDS = 4
+SHORT_LEASE = {"lease_seconds": LEASE_SECONDS, "renew_seconds": 0.5}
+MIDDLE_OF_A_BATCH = b'"code_chunks"('
+"""A part of the COPY that fills that table; nothing else that a batch sends has it."""
+
+
+async def in_time(happening: asyncio.Event) -> None:
+    await asyncio.wait_for(happening.wait(), PATIENCE_SECONDS)
+
+
+async def halted_in_a_copy(proxy: LinkProxy) -> None:
+    """Halts the link when the server has been told to expect rows and has got none: it waits for them, and the job's
+    row is locked."""
+    await in_time(proxy.trap(MIDDLE_OF_A_BATCH, "to server", halts=True).sprung)
+
+
+async def given_up(site: Site, worker: subprocess.Popen[bytes], since: datetime) -> datetime:
+    """Waits until a worker has given a job up, later than `since`; when it did."""
+
+    async def moment() -> datetime | None:
+        lines = await log_lines(site, "job given up", pid=worker.pid)
+        moments = [datetime.fromisoformat(line["timestamp"]) for line in lines]
+        return next((found for found in moments if found > since), None)
+
+    return await until(moment, what="a worker that gives its job up", seconds=PATIENCE_SECONDS)
+
+
+async def test_a_cancel_takes_effect_at_once_while_the_link_of_the_worker_hangs(
+    site: Site, corpus: Path, calm_digest: str, seed: random.Random
+) -> None:
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service:
+        worker = site.worker(database_url=url)
+        for is_in_a_copy in (True, False):
+            job_id = (await service.start_indexing(str(corpus), force_reindex=True)).job_id
+            await site.committed(job_id, 5)
+            if is_in_a_copy:
+                await halted_in_a_copy(proxy)
+            else:
+                await asyncio.sleep(seed.random())
+                proxy.halt()
+            halted_at = await site.clock()
+            answer = await service.cancel_job(job_id, confirmed=True)
+            assert (answer.cancelled_at - halted_at).total_seconds() < 1
+            at_the_answer = await contents(site)
+            assert await given_up(site, worker, halted_at) - answer.cancelled_at < timedelta(seconds=5)
+            proxy.resume()
+        job = await completed(site, (await service.start_indexing(str(corpus), force_reindex=True)).job_id)
+        assert worker.poll() is None
+    assert at_the_answer["indexed"] >= 5
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_worker_whose_link_hangs_is_replaced_and_changes_nothing_when_the_link_flows_again(
+    site: Site, corpus: Path, calm_digest: str
+) -> None:
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        cut_off = site.worker(database_url=url, **SHORT_LEASE)
+        await site.committed(job_id, 5)
+        await halted_in_a_copy(proxy)
+        halted_at = await site.clock()
+        site.worker(**SHORT_LEASE)
+        resumed = await site.event(job_id, "resumed")
+        given_up_at = await given_up(site, cut_off, halted_at)
+        proxy.resume()
+        job = await completed(site, job_id)
+        assert cut_off.poll() is None
+    assert given_up_at - halted_at < timedelta(seconds=LEASE_SECONDS)
+    assert (resumed.created_at - halted_at).total_seconds() < LEASE_SECONDS + 5
+    assert job.files_indexed == job.files_total
+    assert await wasted_files(site) < job.attempt
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_link_of_one_kilobyte_per_second_holds_a_job_up_and_does_no_harm(
+    site: Site, corpus: Path, calm_digest: str
+) -> None:
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        worker = site.worker(database_url=url, **SHORT_LEASE)
+        await site.committed(job_id, 5)
+        proxy.bytes_per_second = 1_000
+        await log_lines(site, "job given up", pid=worker.pid)
+        assert worker.poll() is None
+        proxy.resume()
+        job = await completed(site, job_id)
+        assert worker.poll() is None
+    assert job.files_indexed == job.files_total
+    assert await site.digest(job) == calm_digest
+
+
+def lost_commit(proxy: LinkProxy, spare: int) -> Trap:
+    return proxy.trap(COMMIT_SENT, "to server", after=MIDDLE_OF_A_BATCH, spare=spare)
+
+
+def commit_without_a_listener(proxy: LinkProxy, spare: int) -> Trap:
+    return proxy.trap(COMMIT_SENT, "to server", after=MIDDLE_OF_A_BATCH, spare=spare, is_delivered=True)
+
+
+def lost_answer(proxy: LinkProxy, spare: int) -> Trap:
+    return proxy.trap(COMMIT_ANSWERED, "to client", after=MIDDLE_OF_A_BATCH, spare=spare)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+async def test_a_batch_whose_commit_or_its_answer_is_lost_counts_once(
+    site: Site, corpus: Path, calm_digest: str, seed: random.Random, rounds: int
+) -> None:
+    moments = [lost_commit, commit_without_a_listener, lost_answer] * rounds
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        worker = site.worker(database_url=url)
+        for number, set_trap in enumerate(moments, 1):
+            await in_time(set_trap(proxy, 1 + seed.randrange(3)).sprung)
+            await site.event(job_id, "blocked", number)
+        job = await completed(site, job_id)
+        assert worker.poll() is None
+    assert job.files_indexed == job.files_total
+    # What was committed without our hearing of it is not done again: only the lost commits cost a file.
+    other_claims = job.attempt - 1 - len(moments)
+    assert rounds <= await wasted_files(site) <= rounds + other_claims
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_canceller_whose_own_link_hangs_is_told_and_cancels_as_soon_as_it_flows_again(
+    site: Site, corpus: Path
+) -> None:
+    async with (
+        proxied(site.layout.url) as (proxy, url),
+        site.client(database_url=url, worker="external") as client,
+    ):
+        job_id = await start(client, corpus)
+        site.worker()
+        await site.committed(job_id, 5)
+        proxy.halt()
+        told = await refusal(client, "cancel_job", job_id=job_id, confirmed=True)
+        assert told.startswith("DATABASE_ERROR: The database cannot be reached")
+        assert (await site.job(job_id)).status == "running"
+        proxy.resume()
+        flows_at = await site.clock()
+        assert (await ask(client, "cancel_job", job_id=job_id, confirmed=True))["status"] == "cancelled"
+        cancelled = await site.job(job_id)
+    assert cancelled.cancelled_at is not None
+    assert (cancelled.cancelled_at - flows_at).total_seconds() < 1
