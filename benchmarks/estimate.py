@@ -78,6 +78,8 @@ async def sampled(installation: Installation, corpora: Sequence[Corpus], rounds:
     samples = []
     async with installation.server() as server, installation.database() as opened:
         await server.ready("list_background_jobs")
+        # A worker that has done nothing yet still has its grammars and the model to load.
+        await _indexed(server, corpora[0], "warm-up")
         for turn, corpus in itertools.product(range(rounds), corpora):
             project = f"{turn}-{corpora.index(corpus)}"
             told = await server.ask("estimate_indexing", repo_path=str(corpus.root), project_id=project)

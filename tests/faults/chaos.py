@@ -36,6 +36,8 @@ REPOSITORIES = {"web": ("http", "xml"), "mail": ("email", "unittest"), "base": (
 PROJECTS = ("default", "second")
 CALM_SECONDS = 180.0
 """Longest wait for the end of a job once nothing more is done to anybody."""
+CLAIMS_PER_FAULT = 2
+"""Each costs about half a claim; more than this many means that workers take jobs from each other."""
 SPARED_FROM = 2
 """Fruitless take-overs of a job after which it is left in peace until it has got on."""
 EXPECTED = ("DATABASE_ERROR", "DATABASE_STARTING", "PROJECT_NOT_FOUND", "INVALID_STATUS", "JOB_NOT_FOUND")
@@ -372,10 +374,12 @@ async def _summary(monkey: Monkey, looks: int) -> dict[str, Any]:
         " count(*) FILTER (WHERE status = 'failed') AS failed, sum(attempt) AS claims, sum(chunks_created) AS chunks"
         " FROM codebase_mcp.indexing_jobs"
     )
-    numbers = dict(counted[0])
+    numbers, cycles = dict(counted[0]), sum(monkey.faults.values())
     assert numbers["failed"] == 0
+    most_claims = numbers["jobs"] + CLAIMS_PER_FAULT * cycles
+    assert numbers["claims"] <= most_claims, f"{numbers['claims']} claims: jobs go from hand to hand without end"
     return {
-        "cycles": sum(monkey.faults.values()),
+        "cycles": cycles,
         "faults": monkey.faults,
         "kills": len(monkey.kills),
         "jobs": numbers["jobs"],

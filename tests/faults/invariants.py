@@ -359,6 +359,8 @@ def _differing(root: Path, files: Rows) -> list[str]:
     for file in files:
         path = root / file["relative_path"]
         try:
+            if not path.is_file():  # reading a pipe would wait for ever
+                continue
             status, content = path.stat(), path.read_bytes()
         except OSError:
             continue

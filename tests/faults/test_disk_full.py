@@ -62,7 +62,7 @@ class Filler:
 async def small_site(prepared: Path) -> AsyncIterator[Site]:
     """A site with a small disk for itself."""
     used = sum(file.stat().st_blocks * 512 for file in prepared.rglob("*") if file.is_file())
-    async with site_like(prepared, check=check_invariants, disk_bytes=used + ROOM_BYTES, batch_files=2) as site:
+    async with site_like(prepared, check=check_invariants, disk_bytes=used + ROOM_BYTES, batch_files=4) as site:
         yield site
 
 

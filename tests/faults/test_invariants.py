@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.settings import Settings
@@ -17,8 +19,10 @@ from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.tables import schema_name
 from tests.faults import invariants as rules
 from tests.faults import ledger
+from tests.faults.checks import Reader
 from tests.support import jobs
 from tests.support.postgres import TestServer, in_new_loop
+from tests.support.processes import Site
 from tests.support.runs import SHOP, Bench
 
 pytestmark = pytest.mark.faults
@@ -273,6 +277,44 @@ async def test_a_connection_that_stays_is_named(scene: Scene) -> None:
         assert any("a connection of worker 7 is left" in sentence for sentence in found)
     finally:
         await asyncio.gather(watching.close(), staying.close())
+
+
+@dataclass
+class _Looked:
+    """As much of a site as a reader needs: its rows, seen from within one transaction."""
+
+    connection: AsyncConnection
+
+    async def rows(self, statement: str, **arguments: object) -> list[sa.RowMapping]:
+        return list((await self.connection.execute(sa.text(statement), arguments)).mappings())
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaint"),
+    [
+        pytest.param("SELECT true", "", id="nothing"),
+        pytest.param(f"DELETE FROM {SCHEMA}.code_chunks", "was seen torn: 0 chunks", id="files without chunks"),
+        pytest.param(f"DELETE FROM {SCHEMA}.embeddings", "0 vectors of 1", id="chunks without vectors"),
+        pytest.param(
+            f"UPDATE {SCHEMA}.code_chunks SET content = 'new'", "chunks of another text", id="new chunks, old hash"
+        ),
+        pytest.param(f"DELETE FROM {SCHEMA}.code_files", "could not be found", id="files gone for a moment"),
+    ],
+)
+async def test_a_reader_names_what_a_search_must_never_see(scene: Scene, plant: str, complaint: str) -> None:
+    database = Database(scene.url, application_name="somebody")
+    try:
+        async with database.transaction("writers") as connection:
+            reader = Reader(cast(Site, _Looked(connection)))
+            await reader.look()
+            await connection.execute(sa.text(plant))
+            for _ in SHOP:
+                await reader.look()
+            assert bool(reader.found) == bool(complaint), reader.found
+            assert not complaint or any(complaint in sentence for sentence in reader.found), reader.found
+            await connection.rollback()
+    finally:
+        await database.close()
 
 
 def test_every_rule_has_been_seen_red() -> None:

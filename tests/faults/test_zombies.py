@@ -70,28 +70,18 @@ async def test_a_worker_that_stood_still_before_a_batch_writes_none_of_it_and_go
     assert await site.digest(job) == calm_digest
 
 
-async def test_a_worker_frozen_at_a_random_moment_is_replaced_and_stops_when_it_wakes(
-    site: Site, corpus: Path, calm_digest: str, seed: random.Random
-) -> None:
-    await _freeze_at_random(site, corpus, calm_digest, seed, rounds=1)
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 async def test_sixty_workers_frozen_at_random_moments_are_replaced_and_stop_when_they_wake(
     site: Site, corpus: Path, calm_digest: str, seed: random.Random
 ) -> None:
-    await _freeze_at_random(site, corpus, calm_digest, seed, rounds=60)
-
-
-async def _freeze_at_random(site: Site, corpus: Path, calm_digest: str, seed: random.Random, *, rounds: int) -> None:
     lease = timedelta(seconds=3)
     knobs = {"lease_seconds": lease.seconds, "renew_seconds": 0.5, "poll_seconds": 0.2}
     workers = {process.pid: process for process in (site.worker(**knobs), site.worker(**knobs))}
     pids = {line["worker_id"]: line["pid"] for line in await log_lines(site, "worker ready", 2)}
     async with site.service() as service:
         frozen_so_far = 0
-        while frozen_so_far < rounds:
+        while frozen_so_far < 60:
             job_id = (await service.start_indexing(str(corpus), force_reindex=True)).job_id
             await site.committed(job_id, seed.randrange(1, 60))
             await asyncio.sleep(seed.random() / 20)
