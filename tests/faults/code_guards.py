@@ -170,7 +170,11 @@ DEADLINES = (
     Mutant(
         "command timeout",
         "a link that hangs is waited for ten times as long",
-        (Edit(DATABASE, "command_timeout=limits.command_seconds if", "command_timeout=10 * limits.command_seconds if"),),
+        (
+            Edit(
+                DATABASE, "command_timeout=limits.command_seconds if", "command_timeout=10 * limits.command_seconds if"
+            ),
+        ),
         (f"{LINKS}::test_a_link_that_hangs_is_given_up_and_costs_one_error",),
     ),
     Mutant(
