@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 from itertools import combinations
 from pathlib import Path
@@ -26,7 +27,9 @@ pytestmark = [
 ]
 
 RACE_SECONDS = 1.0
-"""Two claims of the same moment may be recorded in either order, and one that lost a race comes a turn later."""
+"""Two claims of the same moment may be recorded in either order."""
+OVERTAKEN = 2
+"""Of two claims that race for the last slot, the older job's may lose; that job then waits for the next slot."""
 SERVERS = 3
 SERVICES = 7
 
@@ -59,7 +62,7 @@ async def _run_jobs(site: Site, tmp_path: Path, *, servers: int, workers: int, j
         answers = await asyncio.gather(*asking)
     assert max(watch.running()) <= await most_running_at_once(site) == MAX_RUNNING_JOBS
     assert min(answers) > 3
-    assert _started_out_of_order(ended) == []
+    assert _most_overtaken(ended) <= OVERTAKEN
     assert len({event.event_data["worker_id"] for job in ended for event in await site.events(job.id, "started")}) > 1
     assert all(worker.poll() is None for worker in explicit)
 
@@ -85,14 +88,15 @@ async def _ask_until_done(client: Client[Any], ids: list[UUID]) -> int:
         await asyncio.sleep(0.1)
 
 
-def _started_out_of_order(jobs: list[Job]) -> list[tuple[str, str]]:
-    wrong = []
-    for earlier, later in combinations(jobs, 2):
-        assert earlier.started_at is not None
-        assert later.started_at is not None
-        if (earlier.started_at - later.started_at).total_seconds() > RACE_SECONDS:
-            wrong.append((earlier.repo_name, later.repo_name))
-    return wrong
+def _most_overtaken(jobs: list[Job]) -> int:
+    """Jobs are given as they were created: how many later ones, at most, started before an earlier one."""
+    pairs = [(earlier.id, _started(earlier) - _started(later)) for earlier, later in combinations(jobs, 2)]
+    return max(Counter(job_id for job_id, lead in pairs if lead > RACE_SECONDS).values(), default=0)
+
+
+def _started(job: Job) -> float:
+    assert job.started_at is not None
+    return job.started_at.timestamp()
 
 
 async def test_ten_who_serve_one_database_all_answer_while_one_worker_runs_the_job(site: Site, corpus: Path) -> None:

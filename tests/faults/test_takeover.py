@@ -46,9 +46,10 @@ async def _kill_one_of_four(site: Site, tmp_path: Path, seed: random.Random, *, 
     workers = [_one_job_worker(site) for _ in range(MAX_RUNNING_JOBS + 1)]
     async with site.service() as service:
         for _ in range(kills):
+            ready = await log_lines(site, "worker ready", len(workers))
             ids = await _start(service, repositories)
             await asyncio.gather(*(site.committed(job_id, 1) for job_id in ids))
-            pids = {line["worker_id"]: line["pid"] for line in await log_lines(site, "worker ready", len(workers))}
+            pids = {line["worker_id"]: line["pid"] for line in ready}
             orphaned = ids.pop(seed.randrange(len(ids)))
             before = {job_id: await site.job(job_id) for job_id in ids}
             pid = pids[str((await site.job(orphaned)).worker_id)]
@@ -63,7 +64,7 @@ async def _kill_one_of_four(site: Site, tmp_path: Path, seed: random.Random, *, 
 
 def _one_job_worker(site: Site) -> subprocess.Popen[bytes]:
     """Four of them share three jobs; the pace leaves time to kill one of them in the middle of its job."""
-    return slow_worker(site, "--jobs", "1", "--pace", "committed=0.1", **KNOBS)
+    return slow_worker(site, "--jobs", "1", "--pace", "committed=0.15", **KNOBS)
 
 
 async def _taken_over_in_time(site: Site, job_id: UUID) -> None:

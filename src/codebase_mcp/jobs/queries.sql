@@ -69,8 +69,8 @@ WITH candidate AS (
   SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs j
   WHERE (status = 'pending'
      OR (status = 'blocked' AND (retry_at <= clock_timestamp()
-           OR EXISTS (SELECT 1 FROM codebase_mcp.job_events e
-             WHERE e.job_id = j.id AND e.event_type = 'blocked' AND e.created_at > clock_timestamp())))
+           OR (SELECT e.created_at FROM codebase_mcp.job_events e
+             WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp()))
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
            OR lease_expires_at > clock_timestamp() + make_interval(secs => 120))))
     AND NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs mine

@@ -7,7 +7,6 @@ saves processes: correctness rests on the statements in queries.sql, whatever nu
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import os
 import signal
 import subprocess
