@@ -133,7 +133,7 @@ async def test_in_a_storm_of_a_hundred_and_fifty_cancels_no_batch_comes_after_on
 
 async def _storm(site: Site, corpus: Path, calm_digest: str, seed: random.Random, *, cancels: int) -> None:
     """In three lanes, so that each next job needs the very slot that the cancel before it has freed."""
-    workers = [site.worker(poll_seconds=0.1), site.worker(poll_seconds=0.1)]
+    workers = [site.worker(poll_seconds=0.1, batch_files=4) for _ in range(2)]
     lanes = [random.Random(seed.random()) for _ in LANES]
     async with site.service() as service, asyncio.TaskGroup() as group:
         ended = [

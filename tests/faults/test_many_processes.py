@@ -52,8 +52,8 @@ async def _run_jobs(site: Site, tmp_path: Path, *, servers: int, workers: int, j
     """One of the workers is spawned by a server, the others are started by hand."""
     repositories = [copy_packages(tmp_path / f"{n}", PACKAGES[n % len(PACKAGES)]) for n in range(jobs)]
     async with AsyncExitStack() as stack, watched(site) as watch:
-        explicit = [site.worker() for _ in range(workers - 1)]
-        clients = await _opened(stack, [site.client(watch_seconds=60) for _ in range(servers)])
+        explicit = [site.worker(batch_files=4) for _ in range(workers - 1)]
+        clients = await _opened(stack, [site.client(watch_seconds=60, batch_files=4) for _ in range(servers)])
         # A worker that is not there yet gets none of the first jobs.
         await log_lines(site, "worker ready", workers - 1)
         ids = [await start(clients[n % servers], repository) for n, repository in enumerate(repositories)]
