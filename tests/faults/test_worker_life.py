@@ -147,10 +147,12 @@ async def test_a_server_leaves_in_time_though_its_database_hangs(site: Site, how
             server.send_signal(signal.SIGINT)
         else:
             server.stdin.close()
-        code = await asyncio.to_thread(server.wait, PATIENCE_SECONDS)
-        gone_after = time.monotonic() - told
-        for process in database:
-            process.resume()
+        try:
+            code = await asyncio.to_thread(server.wait, PATIENCE_SECONDS)
+            gone_after = time.monotonic() - told
+        finally:
+            for process in database:
+                process.resume()
     finally:
         server.kill()
         server.wait()
