@@ -39,7 +39,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def registered(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that is known as a worker."""
-    process = subprocess.Popen([sys.executable, "-c", REGISTERED, settings.data_dir])
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.Popen([sys.executable, "-c", REGISTERED, settings.data_dir], env=environment)
     until_now(lambda: living_workers(settings), what="a registered worker", seconds=60)
     yield process
     process.kill()
