@@ -139,8 +139,29 @@ RUNNING = (
     Mutant(
         "spawn in spite of the lock",
         "a frozen holder of the host lock is never replaced",
-        (Edit(SPAWN, "if work.longest_lapse_seconds > LAPSE_SECONDS:", "if False:"),),
+        (Edit(SPAWN, "if work.longest_lapse_seconds > LAPSE_SECONDS and", "if False and"),),
         ("tests/unit/test_spawn.py::test_a_worker_that_lets_leases_lapse_gets_a_second_beside_it",),
+    ),
+    Mutant(
+        "few helpers",
+        "each server of a busy machine starts one more worker",
+        (
+            Edit(
+                SPAWN,
+                "for worker in living_workers(self._settings)) < MOST_WORKERS",
+                "for worker in ()) < MOST_WORKERS",
+            ),
+        ),
+        ("tests/unit/test_spawn.py::test_many_processes_that_see_a_lapse_start_no_more_helpers_than_jobs_can_run",),
+    ),
+    Mutant(
+        "patience with a helper",
+        "a server starts one more worker every five seconds",
+        (Edit(SPAWN, "if self._has_started_one(HELPER_SECONDS):", "if False:"),),
+        (
+            "tests/unit/test_spawn.py"
+            "::test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_half_a_minute",
+        ),
     ),
 )
 

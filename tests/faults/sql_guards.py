@@ -182,16 +182,18 @@ CLAIMING = (
         (
             _sql(
                 "claim",
-                "slot = coalesce(c.slot, (SELECT s FROM free)), worker_id",
-                "slot = (SELECT s FROM free), worker_id",
+                "slot = coalesce(c.slot, (SELECT s FROM free ORDER BY random() LIMIT 1)), worker_id",
+                "slot = (SELECT s FROM free ORDER BY random() LIMIT 1), worker_id",
             ),
-            _sql(
-                "claim",
-                "AND coalesce(c.slot, (SELECT s FROM free)) IS NOT NULL",
-                "AND (SELECT s FROM free) IS NOT NULL",
-            ),
+            _sql("claim", "WHERE j.id = c.id\n", "WHERE j.id = c.id AND EXISTS (SELECT 1 FROM free)\n"),
         ),
         (f"{CLAIMS}::test_an_orphan_goes_before_older_work_and_keeps_its_slot", HISTORIES),
+    ),
+    Mutant(
+        "places in the line",
+        "a job overtakes one that somebody is just claiming",
+        (_sql("claim", "(IS_FRESH AND id IN (SELECT id FROM line))", "(IS_FRESH AND EXISTS (SELECT 1 FROM free))"),),
+        (f"{CLAIMS}::test_a_job_does_not_overtake_an_older_one_that_somebody_is_just_claiming", HISTORIES),
     ),
     Mutant(
         "first come, first served",
@@ -247,11 +249,11 @@ CLAIMING = (
         (
             _sql(
                 "claim",
-                "clock_timestamp() - make_interval(secs => 60)",
-                "clock_timestamp() - make_interval(days => 60)",
+                "clock_timestamp() - make_interval(secs => :suspect_wait_seconds)",
+                "clock_timestamp() - make_interval(secs => 1000000 * :suspect_wait_seconds)",
             ),
         ),
-        (f"{SUSPECTS}::test_a_suspect_that_nobody_took_for_a_minute_is_taken_by_a_busy_worker", HISTORIES),
+        (f"{SUSPECTS}::test_a_suspect_that_nobody_could_take_alone_for_a_while_is_taken_by_a_busy_worker", HISTORIES),
     ),
     Mutant(
         "a cancel throws out",

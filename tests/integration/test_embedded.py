@@ -175,7 +175,7 @@ def test_an_ordinary_user_runs_a_server_of_their_own() -> None:
     python = shutil.which("python3.11", path="/usr/bin:/usr/local/bin")
     version = ".".join(map(str, sys.version_info[:2]))
     if python is None or version != "3.11":
-        pytest.skip("needs a Python of this version outside root's home")
+        pytest.skip("only the Python in root's home has this version, and an ordinary user may not run that")
     source = Path(codebase_mcp.__file__).parent.parent
     site = Path(psutil.__file__).parent.parent
     home = Path(tempfile.mkdtemp(prefix="codebase-mcp-home-", dir="/tmp"))

@@ -101,7 +101,7 @@ def test_a_full_disk_at_the_start_is_told_from_other_failures(data_dir: Path) ->
 def test_a_disk_without_room_for_the_settings_is_told_from_other_failures(data_dir: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("needs /dev/full, a file that never has room")
+        pytest.skip("this system has no /dev/full, the file that never has room")
     (data_dir / "database" / ".postgresql.conf.unfinished").symlink_to(full)
     with pytest.raises(StorageFullError):
         start(data_dir)

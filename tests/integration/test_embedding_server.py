@@ -83,7 +83,7 @@ def _install(folder: Path) -> None:
             text=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"{REQUIREMENT} cannot be installed here: {getattr(error, 'stderr', None) or error}")
+        pytest.skip(f"the package index gives no {REQUIREMENT} here: {getattr(error, 'stderr', None) or error}")
     (folder / "complete").touch()
 
 

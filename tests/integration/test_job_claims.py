@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobPhase, JobStatus
 from codebase_mcp.errors import ConstraintViolatedError
@@ -71,6 +72,18 @@ async def test_a_repository_whose_job_has_ended_can_be_started_again(database: D
 async def test_jobs_are_claimed_in_the_order_in_which_they_were_started(database: Database) -> None:
     started = [(await jobs.start(database, f"/src/{name}")).id for name in "zyx"]
     assert [(await jobs.claim(database)).id for _ in range(3)] == started
+
+
+async def test_a_job_does_not_overtake_an_older_one_that_somebody_is_just_claiming(database: Database) -> None:
+    first, _ = [await jobs.running(database, f"/src/{name}") for name in ("first", "second")]
+    older, newer = [(await jobs.start(database, f"/src/{name}")).id for name in ("older", "newer")]
+    claiming = sa.text("SELECT id FROM codebase_mcp.indexing_jobs WHERE id = :id FOR UPDATE")
+    async with database.transaction("writers") as connection:
+        await connection.execute(claiming, {"id": older})
+        assert await jobs.try_claim(database) is None, "the last slot is the older one's"
+        await jobs.finish(database, first)
+        assert (await jobs.claim(database)).id == newer, "of two free slots, one is the newer one's"
+    assert (await jobs.claim(database)).id == older
 
 
 async def test_a_fourth_job_waits_until_a_slot_is_free(database: Database) -> None:

@@ -348,6 +348,9 @@ async def test_the_claim_reads_its_candidates_from_an_index(database: Database) 
     await jobs.execute(database, "ANALYZE codebase_mcp.indexing_jobs")
     claim = statements()["claim"]
     async with database.transaction() as connection:
-        arguments = {"worker_id": uuid4(), "host": "h", "lease_seconds": 8.0, "suspect_from": store.SUSPECT_FROM}
+        arguments = {
+            "worker_id": uuid4(), "host": "h", "lease_seconds": 8.0, "suspect_from": store.SUSPECT_FROM,
+            "suspect_wait_seconds": store.SUSPECT_WAIT_SECONDS,
+        }  # fmt: skip
         plan = (await connection.execute(sa.text(f"EXPLAIN {claim.text}"), arguments)).scalars().all()
     assert not any("Seq Scan on indexing_jobs" in line for line in plan), "\n".join(plan)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from codebase_mcp.domain import Job, JobStatus
-from codebase_mcp.jobs.store import FRUITLESS_LIMIT
+from codebase_mcp.jobs.store import FRUITLESS_LIMIT, SUSPECT_WAIT_SECONDS
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
 
@@ -76,7 +76,7 @@ async def test_a_suspect_that_commits_is_none_any_more(database: Database) -> No
     assert await claimed_by(database, worker_id) == ["d"]
 
 
-async def test_a_suspect_that_nobody_took_for_a_minute_is_taken_by_a_busy_worker(database: Database) -> None:
+async def test_a_suspect_that_nobody_could_take_alone_for_a_while_is_taken_by_a_busy_worker(database: Database) -> None:
     busy = uuid4()
     await jobs.start(database, "/src/other")
     assert await claimed_by(database, busy) == ["other"]
@@ -87,8 +87,8 @@ async def test_a_suspect_that_nobody_took_for_a_minute_is_taken_by_a_busy_worker
     assert await claimed_by(database, busy) == []
     await jobs.execute(
         database,
-        "UPDATE codebase_mcp.indexing_jobs SET lease_expires_at = clock_timestamp() - interval '61 seconds'"
-        " WHERE repo_name = 'suspect'",
+        "UPDATE codebase_mcp.indexing_jobs SET lease_expires_at = clock_timestamp()"
+        f" - interval '{SUSPECT_WAIT_SECONDS + 1} seconds' WHERE repo_name = 'suspect'",
     )
     assert await claimed_by(database, busy) == ["suspect"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,18 +35,20 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One call of the engine. `apply` says what it must have answered and what it has changed."""
+class Operation(ABC):
+    """One call of the engine."""
 
+    @abstractmethod
     async def run(self, database: Database) -> Any:
-        raise NotImplementedError
+        """Makes the call; what it answered."""
 
+    @abstractmethod
     def apply(self, model: Model, outcome: Any, locked: Set[UUID] = NOBODY) -> None:
-        raise NotImplementedError
+        """Compares the answer with the model, and changes that as the call has changed the database."""
 
+    @abstractmethod
     def locks(self, model: Model, outcome: Any) -> set[UUID]:
         """Whose rows stay locked while its transaction is open, from the model as it was before."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class TakeWork(Operation):
             hopeless.leave("failed", "failed")
             hopeless.error_type = "WorkerDied"
         job, free = model.candidate(self.worker_id, locked), model.free_slots()
-        if job is None or not (job.slot or free):
+        if job is None:
             expect(outcome, None, self)
             return
         if outcome is None or outcome[2] not in ({job.slot} if job.slot else free):
@@ -167,14 +170,16 @@ class Write(Operation):
     def locks(self, model: Model, outcome: Any) -> set[UUID]:
         return {self.claim.job_id} if outcome else set()
 
+    @abstractmethod
     async def _write(self, database: Database) -> bool:
-        raise NotImplementedError
+        """True if the engine let it through."""
 
     def _may(self, job: ModelJob) -> bool:
         return True
 
+    @abstractmethod
     def _change(self, job: ModelJob) -> None:
-        raise NotImplementedError
+        """What the write does to the job."""
 
 
 @dataclass(frozen=True)

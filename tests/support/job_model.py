@@ -75,8 +75,8 @@ class ModelJob:
         return self.status in ACTIVE
 
     @property
-    def is_claimable(self) -> bool:
-        return self.status == "pending" or bool(self.is_due) or self.is_orphan
+    def is_fresh(self) -> bool:
+        return self.status == "pending" or bool(self.is_due)
 
     @property
     def is_orphan(self) -> bool:
@@ -114,13 +114,15 @@ class Model:
         return [job for job in self.jobs.values() if job.status == "running"]
 
     def candidate(self, worker_id: UUID, locked: Set[UUID]) -> ModelJob | None:
-        """What this worker would take now: orphans first, then in the order in which they were started."""
-        ready = [job for job in self.jobs.values() if job.is_claimable and job.id not in locked]
-        fit = [job for job in ready if self._is_fit(job, worker_id)]
-        return min(fit, key=lambda job: job.status != "running", default=None)
+        """What this worker would take now: orphans first, then the oldest, of which no more are in line than slots
+        are free."""
+        orphans = [job for job in self.jobs.values() if job.is_orphan]
+        line = [job for job in self.jobs.values() if job.is_fresh][: len(self.free_slots())]
+        ready = (job for job in [*orphans, *line] if job.id not in locked)
+        return next((job for job in ready if self._is_fit(job, worker_id)), None)
 
     def _is_fit(self, job: ModelJob, worker_id: UUID) -> bool:
-        """Nobody shares a worker with a suspect, unless the suspect has waited for a minute to be alone."""
+        """Nobody shares a worker with a suspect, unless the suspect has waited for a while to be alone."""
         others = [other for other in self.running() if other.worker_id == worker_id and other is not job]
         if any(other.fruitless_attempts >= SUSPECT_FROM for other in others):
             return False

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from codebase_mcp.jobs import spawn
+from codebase_mcp.jobs.registry import Registration
 from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker, lock_path
 from codebase_mcp.jobs.store import WaitingWork
 from codebase_mcp.settings import Settings
@@ -126,6 +127,33 @@ def test_a_worker_that_lets_leases_lapse_gets_a_second_beside_it(settings: Setti
     with held_lock(settings):
         assert Spawner(settings).ensure_worker(LAPSED_WORK)
     assert popen.started[0].arguments[-1] == "--ignore-host-lock"
+
+
+def test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_half_a_minute(
+    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner, now = Spawner(settings), 1000.0
+    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    with held_lock(settings):
+        assert spawner.ensure_worker(LAPSED_WORK)
+        now += spawn.HELPER_SECONDS - 0.1
+        assert not spawner.ensure_worker(LAPSED_WORK)
+        popen.started[0].code = 1
+        assert spawner.ensure_worker(LAPSED_WORK), "a helper that died is no help"
+        now += spawn.HELPER_SECONDS + 0.1
+        assert spawner.ensure_worker(LAPSED_WORK)
+
+
+def test_many_processes_that_see_a_lapse_start_no_more_helpers_than_jobs_can_run(
+    settings: Settings, popen: FakePopen
+) -> None:
+    with held_lock(settings), contextlib.ExitStack() as stack:
+        for _ in range(spawn.MOST_WORKERS):
+            assert Spawner(settings).ensure_worker(LAPSED_WORK)
+            registration = Registration(settings, is_spawned=True)
+            registration.enter()
+            stack.callback(registration.leave)
+        assert not Spawner(settings).ensure_worker(LAPSED_WORK)
 
 
 def test_a_worker_that_is_just_starting_is_not_started_twice(

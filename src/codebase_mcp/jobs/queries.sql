@@ -12,6 +12,14 @@ jsonb_build_object('files_total', files_total, 'files_indexed', files_indexed,
 greatest(0, CAST(extract(epoch FROM statement_timestamp() - coalesce(measured_at, statement_timestamp()))
         AS double precision))
 
+-- name: BLOCK_COUNT
+coalesce(CAST(metadata ->> 'block_count' AS integer), 0)
+
+-- name: IS_FRESH
+(j.status = 'pending' OR (j.status = 'blocked' AND (j.retry_at <= clock_timestamp()
+    OR (SELECT e.created_at FROM codebase_mcp.job_events e
+      WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp())))
+
 -- name: start
 -- Prevents: two active jobs for one repository. No row back means that one is active already.
 WITH started AS (
@@ -62,34 +70,36 @@ SELECT * FROM failed;
 -- orphan keeps its slot and comes first). A lease further ahead than twice the longest that settings allow is the
 -- mark of a clock set back, and so is a job that was blocked in the future. A worker that takes back its own job has
 -- outlived an outage of the database, which is no fruitless attempt.
--- Prevents, too: jobs that die with a worker because of another job's file. From its second fruitless attempt a job is a
--- suspect, and until it commits something it runs alone in its worker. One that nobody could take alone for a minute is
+-- Prevents, too: a job that overtakes an older one because somebody is just claiming that. There are as many places in
+-- the line as free slots, and who holds a place keeps it until its claim is committed.
+-- And: jobs that die with a worker because of another job's file. From its second fruitless attempt a job is a
+-- suspect, and until it commits something it runs alone in its worker. One that nobody could take alone for a while is
 -- taken all the same, so that busy workers cannot keep it waiting for ever.
-WITH candidate AS (
+WITH free AS (
+  SELECT s FROM generate_series(1, 3) s
+  WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r WHERE r.status = 'running' AND r.slot = s)
+), line AS (
+  SELECT id FROM codebase_mcp.indexing_jobs j WHERE IS_FRESH
+  ORDER BY created_at, id LIMIT (SELECT count(*) FROM free)
+), candidate AS (
   SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs j
-  WHERE (status = 'pending'
-     OR (status = 'blocked' AND (retry_at <= clock_timestamp()
-           OR (SELECT e.created_at FROM codebase_mcp.job_events e
-             WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp()))
+  WHERE ((IS_FRESH AND id IN (SELECT id FROM line))
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
            OR lease_expires_at > clock_timestamp() + make_interval(secs => 120))))
     AND NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs mine
       WHERE mine.status = 'running' AND mine.worker_id = :worker_id AND mine.id <> j.id
         AND (mine.fruitless_attempts >= :suspect_from
           OR (j.fruitless_attempts + CASE WHEN j.status = 'running' THEN 1 ELSE 0 END >= :suspect_from
-            AND coalesce(j.lease_expires_at, j.retry_at, j.created_at) > clock_timestamp() - make_interval(secs => 60))))
+            AND coalesce(j.lease_expires_at, j.retry_at, j.created_at)
+              > clock_timestamp() - make_interval(secs => :suspect_wait_seconds))))
   ORDER BY (status = 'running') DESC, created_at, id
   LIMIT 1 FOR UPDATE SKIP LOCKED
-), free AS (
-  SELECT s FROM generate_series(1, 3) s
-  WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r WHERE r.status = 'running' AND r.slot = s)
-  ORDER BY random() LIMIT 1
 ), claimed AS (
   UPDATE codebase_mcp.indexing_jobs j
   SET status = 'running', attempt = attempt + 1,
       fruitless_attempts = fruitless_attempts
         + CASE WHEN c.old_status = 'running' AND c.old_worker_id <> :worker_id THEN 1 ELSE 0 END,
-      slot = coalesce(c.slot, (SELECT s FROM free)), worker_id = :worker_id, host = :host,
+      slot = coalesce(c.slot, (SELECT s FROM free ORDER BY random() LIMIT 1)), worker_id = :worker_id, host = :host,
       lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds), retry_at = NULL,
       started_at = coalesce(started_at, clock_timestamp()),
       phase = CASE WHEN files_total > 0 THEN 'indexing' ELSE 'discovering' END,
@@ -97,7 +107,7 @@ WITH candidate AS (
       progressed_at = clock_timestamp(), measured_at = clock_timestamp(),
       error_message = NULL, error_type = NULL, error_traceback = NULL
   FROM candidate c
-  WHERE j.id = c.id AND coalesce(c.slot, (SELECT s FROM free)) IS NOT NULL
+  WHERE j.id = c.id
   RETURNING j.*, c.old_status
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
@@ -110,7 +120,8 @@ SELECT * FROM claimed;
 
 -- name: renew
 -- Prevents: a worker that lost its job (cancelled, or reclaimed after it froze) from going on.
--- No row back when :attempt is no longer the job's; the runner then stops. A lapsed lease that nobody took may be renewed.
+-- No row back when :attempt is no longer the job's; the runner then stops. A lapsed lease that nobody took may be
+-- renewed.
 UPDATE codebase_mcp.indexing_jobs
 SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
     progressed_at = CASE WHEN CAST(:has_advanced AS boolean) OR files_scanned < :files_scanned
@@ -188,7 +199,8 @@ SELECT * FROM committed;
 
 -- name: mark_files
 UPDATE codebase_mcp.job_files f SET state = u.state, reason = u.reason
-FROM unnest(CAST(:ordinals AS integer[]), CAST(:states AS text[]), CAST(:reasons AS text[])) AS u(ordinal, state, reason)
+FROM unnest(CAST(:ordinals AS integer[]), CAST(:states AS text[]), CAST(:reasons AS text[]))
+  AS u(ordinal, state, reason)
 WHERE f.job_id = :id AND f.ordinal = u.ordinal AND f.ordinal = ANY(CAST(:ordinals AS integer[]))
   AND f.state = 'pending';
 
@@ -256,9 +268,8 @@ WITH blocked AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'blocked', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
       retry_at = clock_timestamp() + make_interval(secs => greatest(:retry_after_seconds,
-        least(60, power(2, least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0)))) * (0.8 + 0.4 * random()))),
-      metadata = metadata || jsonb_build_object('block_count',
-        least(6, coalesce(CAST(metadata ->> 'block_count' AS integer), 0) + 1)),
+        least(60, power(2, least(6, BLOCK_COUNT))) * (0.8 + 0.4 * random()))),
+      metadata = metadata || jsonb_build_object('block_count', least(6, BLOCK_COUNT + 1)),
       error_type = :error_type, error_message = :error_message, progress_message = :error_message
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING *
@@ -284,7 +295,8 @@ WITH released AS (
 SELECT * FROM released;
 
 -- name: cancel
--- Prevents: a cancel that waits for a worker. Terminal at once in every active state; the fence shuts in the same instant.
+-- Prevents: a cancel that waits for a worker. Terminal at once in every active state; the fence shuts in the same
+-- instant.
 WITH cancelled AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'cancelled', phase = 'done', slot = NULL, worker_id = NULL, lease_expires_at = NULL, retry_at = NULL,
@@ -307,7 +319,8 @@ WHERE j.id = :id AND l.pid <> pg_backend_pid();
 -- Prevents: a lapsed job that nobody can claim, because its row is locked by a worker that froze, or whose link hangs,
 -- in the middle of a COPY: no time-out of the server ends a session that waits for the rest of one.
 WITH lapsed AS MATERIALIZED (
-  SELECT xmax AS holder FROM codebase_mcp.indexing_jobs WHERE status = 'running' AND lease_expires_at < clock_timestamp()
+  SELECT xmax AS holder FROM codebase_mcp.indexing_jobs
+  WHERE status = 'running' AND lease_expires_at < clock_timestamp()
 )
 SELECT pg_terminate_backend(a.pid) FROM lapsed
 JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = lapsed.holder

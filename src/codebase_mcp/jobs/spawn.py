@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codebase_mcp.domain import MAX_RUNNING_JOBS
 from codebase_mcp.jobs.registry import database_key, living_workers
 from codebase_mcp.jobs.upgrade import is_older
 from codebase_mcp.logs import get_logger
@@ -33,6 +34,10 @@ LOOK_SECONDS = 0.2
 """To look whether the lock is held means to hold it for an instant."""
 RESPAWN_SECONDS = 5.0
 """A worker takes about a second until it holds the lock; before that, another one is not started."""
+HELPER_SECONDS = 30.0
+"""On a busy machine a second worker may take so long to get the job; more of them would make it busier."""
+MOST_WORKERS = 1 + MAX_RUNNING_JOBS
+"""One that is frozen, and one for each job that must run alone."""
 LEAVE_AFTER_BATCH = signal.SIGUSR1
 """What a worker of an older version is told by a newer program."""
 
@@ -108,21 +113,27 @@ class Spawner:
     def ensure_worker(self, work: WaitingWork) -> bool:
         """Starts a worker if active jobs have none; True if it did. Returns at once."""
         self._reap()
-        if self._settings.worker != "spawn" or not work.active or self._is_just_starting():
+        if self._settings.worker != "spawn" or not work.active or self._has_started_one(RESPAWN_SECONDS):
             return False
         if living_worker(self._settings) is None or _older_workers(self._settings):
             # An older worker is asked to leave by the one that takes its place: so nobody else comes in between.
             self._spawn()
             return True
-        if work.longest_lapse_seconds > LAPSE_SECONDS:
+        if work.longest_lapse_seconds > LAPSE_SECONDS and self._may_start_helper():
             # The holder of the lock is frozen: a lease lapsed, or work waits although a slot is free.
             self._spawn("--ignore-host-lock")
             return True
         return False
 
-    def _is_just_starting(self) -> bool:
-        is_alive = self._spawned is not None
-        return is_alive and time.monotonic() - self._spawned_at < RESPAWN_SECONDS
+    def _may_start_helper(self) -> bool:
+        """Prevents: ever more workers on a machine that is too busy for those it has."""
+        if self._has_started_one(HELPER_SECONDS):
+            return False
+        return sum(worker.is_spawned for worker in living_workers(self._settings)) < MOST_WORKERS
+
+    def _has_started_one(self, within_seconds: float) -> bool:
+        """A worker that died is as good as none."""
+        return self._spawned is not None and time.monotonic() - self._spawned_at < within_seconds
 
     def _reap(self) -> None:
         if self._spawned is not None and self._spawned.poll() is not None:

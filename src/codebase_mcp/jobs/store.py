@@ -32,6 +32,8 @@ FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
 SUSPECT_FROM = 2
 """Fruitless attempts from which a job runs alone: whoever died with it once may have died of another's file."""
+SUSPECT_WAIT_SECONDS = 15.0
+"""Long enough for a server to notice that a suspect waits, and for the worker that it starts to come up."""
 
 CANCEL_TRIES = 3
 CANCEL_LOCK_MILLISECONDS = 250
@@ -172,6 +174,7 @@ async def claim(database: Database, *, worker_id: UUID, host: str, lease_seconds
     """Takes the most urgent job that can run now; None when there is none or no slot is free."""
     arguments = {
         "worker_id": worker_id, "host": host, "lease_seconds": lease_seconds, "suspect_from": SUSPECT_FROM,
+        "suspect_wait_seconds": SUSPECT_WAIT_SECONDS,
     }  # fmt: skip
     try:
         async with database.transaction("control") as connection:
