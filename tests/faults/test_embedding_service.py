@@ -26,6 +26,8 @@ RECOVERY_SECONDS = 2.0
 STOP_SECONDS = 5.0
 SLACK_SECONDS = 6.0
 """For a machine that does much else."""
+UPKEEP_SECONDS = 0.5
+"""After a job, its worker looks after the vector index."""
 KEY = "sk-topsecret-0123456789"
 
 
@@ -143,6 +145,22 @@ async def test_a_service_that_lies_fails_the_job_with_what_to_do_and_nothing_is_
         await check_secrecy(site)
         served.turn("well")
         await completed(site, (await service.start_indexing(str(packages))).job_id)
+
+
+async def test_another_length_of_vectors_is_refused_however_often_the_job_is_started(
+    prepared: Path, served: Endpoint, packages: Path
+) -> None:
+    knobs = served.knobs("openai")
+    async with site_like(prepared, check=check_invariants, **knobs) as site, verbs(site) as service:
+        site.worker()
+        await completed(site, (await service.start_indexing(str(packages))).job_id)
+        served.dimensions = 8
+        for _ in range(3):
+            job = await site.ended((await service.start_indexing(str(packages))).job_id)
+            assert job.status is JobStatus.FAILED
+            assert "vectors of 8 numbers, but the stored ones have 16." in str(job.error_message)
+            await asyncio.sleep(UPKEEP_SECONDS)
+        await completed(site, (await service.start_indexing(str(packages), force_reindex=True)).job_id)
 
 
 async def check_secrecy(site: Site) -> None:

@@ -238,7 +238,9 @@ class Worker:
                     return
             await embedder.prepare()
             async with database.transaction("writers") as connection:
-                model_id = await projects.ensure_model(connection, embedder.identity, embedder.dimensions)
+                model_id = await projects.known_model(connection, embedder.identity)
+            if model_id is None:
+                return  # it was refused, or nothing was stored with it
             index = vector_index.VectorIndex(tables.schema_name(project_id), model_id, embedder.dimensions)
             if await vector_index.build(database, index, least_rows=self._tools.settings.vector_index_rows):
                 log.info("vector index built", project_id=project_id)

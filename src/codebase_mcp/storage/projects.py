@@ -67,11 +67,22 @@ async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
 
 async def ensure_model(connection: AsyncConnection, identity: ModelIdentity, dimensions: int) -> int:
     """The id of an embedding model, registered when it is new."""
-    models = tables.embedding_models
     values = {"provider": identity.provider, "model": identity.model, "revision": identity.revision}
-    await connection.execute(insert(models).values(**values, dimensions=dimensions).on_conflict_do_nothing())
-    same = sa.and_(*(models.c[name] == value for name, value in values.items()))
-    return int((await connection.execute(sa.select(models.c.id).where(same))).scalar_one())
+    new = insert(tables.embedding_models).values(**values, dimensions=dimensions)
+    await connection.execute(new.on_conflict_do_nothing())
+    model_id = await known_model(connection, identity)
+    assert model_id is not None, "it was there already or is new"
+    return model_id
+
+
+async def known_model(connection: AsyncConnection, identity: ModelIdentity) -> int | None:
+    """The id of an embedding model that something was stored with; None of any other."""
+    models = tables.embedding_models.c
+    is_same = (
+        models.provider == identity.provider, models.model == identity.model, models.revision == identity.revision
+    )  # fmt: skip
+    found: int | None = await connection.scalar(sa.select(models.id).where(*is_same))
+    return found
 
 
 async def dimensions_of_model(connection: AsyncConnection, provider: str, model: str) -> list[int]:
