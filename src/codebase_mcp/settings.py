@@ -115,9 +115,15 @@ class Settings(BaseSettings):
         return SecretStr(value)
 
     @property
+    def trust_seconds(self) -> float:
+        """Without a good renewal for so long, a worker stops: before the lease lapses, and so that a cancel which it
+        cannot see takes effect within 5 s."""
+        return min(self.lease_seconds - 2, 4.5)
+
+    @property
     def longest_renew_seconds(self) -> float:
-        """A worker stops trusting a lease two seconds before it lapses, and must have had a second chance by then."""
-        return (self.lease_seconds - 2) / 2
+        """By the time that a worker stops trusting its lease it must have had a second chance to renew it."""
+        return self.trust_seconds / 2
 
     @property
     def is_embedded(self) -> bool:

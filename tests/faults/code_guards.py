@@ -58,7 +58,7 @@ WRITING = (
     Mutant(
         "no start in a full disk's last bytes",
         "a running job goes on until the disk is full",
-        (Edit(BATCHES, "        disk.require_free(", "        0 and disk.require_free("),),
+        (Edit(BATCHES, "        await self._tools.require_free_disk()\n", ""),),
         (f"{UNLUCKY}::test_a_running_job_is_blocked_before_the_disk_is_full",),
     ),
     Mutant(
@@ -97,7 +97,13 @@ RUNNING = (
     Mutant(
         "trust in one's own lease",
         "a worker that cannot renew goes on",
-        (Edit(RUNNER, "elif time.monotonic() > trusted_until:", "elif time.monotonic() > trusted_until + 1000:"),),
+        (
+            Edit(
+                RUNNER,
+                "elif time.monotonic() > trusted_until:",
+                "elif time.monotonic() > trusted_until + 1000:",
+            ),
+        ),
         (f"{TROUBLE}::test_a_runner_that_cannot_renew_stops_before_its_lease_ends",),
     ),
     Mutant(
@@ -127,7 +133,11 @@ RUNNING = (
     Mutant(
         "last look of an idle worker",
         "a worker leaves although there is work",
-        (Edit(WORKER, "        if work.active and self._host_lock.take():", "        if False:"),),
+        (
+            Edit(
+                WORKER, "        if work.active and await asyncio.to_thread(self._host_lock.take):", "        if False:"
+            ),
+        ),
         (f"{WORKERS}::test_a_worker_never_leaves_while_a_job_is_active_anywhere",),
     ),
     Mutant(

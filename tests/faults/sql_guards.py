@@ -192,7 +192,7 @@ CLAIMING = (
     Mutant(
         "places in the line",
         "a job overtakes one that somebody is just claiming",
-        (_sql("claim", "(IS_FRESH AND id IN (SELECT id FROM line))", "(IS_FRESH AND EXISTS (SELECT 1 FROM free))"),),
+        (_sql("claim", "AND id IN (SELECT id FROM line)", "AND EXISTS (SELECT 1 FROM free)"),),
         (f"{CLAIMS}::test_a_job_does_not_overtake_an_older_one_that_somebody_is_just_claiming", HISTORIES),
     ),
     Mutant(
@@ -313,8 +313,8 @@ RECORDING = (
             _sql("release", "FROM released\n)", "FROM released WHERE false\n)"),
             Edit(
                 STORE,
-                '    return await _transition(database, "release", {"id": claim.job_id, "attempt": claim.attempt})',
-                '    job = await _transition(database, "release", {"id": claim.job_id, "attempt": claim.attempt})\n'
+                '    return await _transition(database, "release", claim.token)',
+                '    job = await _transition(database, "release", claim.token)\n'
                 "    if job:\n"
                 "        async with database.transaction() as connection:\n"
                 '            told = "INSERT INTO codebase_mcp.job_events (job_id, event_type) VALUES (:id, :told)"\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -237,6 +238,21 @@ def test_a_log_that_grew_too_long_is_put_aside(data_dir: Path) -> None:
     start(data_dir).execute("DO $$BEGIN RAISE WARNING 'still written'; END$$")
     assert "still written" in log.read_text()
     assert not log.read_text().startswith("\0")
+
+
+def test_a_log_for_whose_copy_the_disk_has_no_room_is_lost_and_the_database_is_not(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ensure_running(data_dir)
+    log = data_dir / "logs" / "postgresql.log"
+    with log.open("ab") as file:
+        file.truncate(20_000_000)
+    monkeypatch.setattr(embedded.shutil, "copyfile", full)
+    ensure_running(data_dir)
+    assert log.stat().st_size < 1_000_000
 
 
 # --- clients ---

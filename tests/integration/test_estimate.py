@@ -69,7 +69,7 @@ async def test_what_an_index_has_already_is_unchanged(service: Service, bench: B
     report = await service.estimate_indexing(str(bench.root))
     assert (report.files_to_index, report.files_unchanged, report.files_to_remove) == (2, 3, 1)
     report = await service.estimate_indexing(str(bench.root), force_reindex=True)
-    assert (report.files_to_index, report.files_unchanged) == (5, 0)
+    assert (report.files_to_index, report.files_unchanged, report.files_to_remove) == (5, 0, 1)
     assert await rows_of_the_project(bench) == indexed
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobStatus
-from codebase_mcp.errors import InvalidInputError, StorageFullError
+from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError, StorageFullError
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.store import BatchCounts
@@ -19,11 +19,11 @@ from tests.support.runs import SHOP, Bench, GatedPool, counts
 
 
 async def states(service: Service) -> list[str]:
-    """What a search and the list of repositories say, when they agree."""
+    """What a search and the list of repositories say of each."""
     answer = await service.search("ShoppingCart")
     told = [one.state for one in answer.freshness]
     listed = [one.state for one in (await service.list_repositories()).repositories]
-    assert told == listed or not listed
+    assert sorted(told) == sorted(listed)
     return told
 
 
@@ -134,6 +134,32 @@ async def test_a_removed_repository_is_not_shown_for_its_old_jobs(service: Servi
     await failed_in_its_middle(service, bench)
     assert sorted(await states(service)) == ["incomplete", "ready"]
     await service.remove_repository("shop", confirmed=True)
+    assert await states(service) == ["ready"]
+
+
+@pytest.mark.parametrize("stop", [start, cancelled_before_it_began])
+async def test_a_repository_that_was_never_begun_can_be_removed(service: Service, bench: Bench, stop: object) -> None:
+    await stop(service, bench)  # type: ignore[operator]
+    assert len(await states(service)) == 1
+    removed = await service.remove_repository("shop", confirmed=True)
+    assert removed.path == str(bench.root)
+    assert ("its job was cancelled" in removed.message) == (stop is start)
+    assert await states(service) == []
+    with pytest.raises(RepositoryNotFoundError):
+        await service.remove_repository("shop", confirmed=True)
+    await start(service, bench)
+    assert await states(service) == ["indexing"]
+
+
+async def test_a_name_that_an_index_and_a_first_job_share_removes_neither(service: Service, bench: Bench) -> None:
+    await bench.run()
+    twin = Bench(bench.database, bench.settings, bench.root.parent / "twin" / "shop")
+    twin.write({"x.py": "x = 1\n"})
+    await start(service, twin)
+    with pytest.raises(InvalidInputError, match="'shop' is not unique"):
+        await service.remove_repository("shop", confirmed=True)
+    assert sorted(await states(service)) == ["indexing", "ready"]
+    assert (await service.remove_repository(str(twin.root), confirmed=True)).files_removed == 0
     assert await states(service) == ["ready"]
 
 

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from codebase_mcp.domain import Job, JobStatus
-from codebase_mcp.jobs.store import FRUITLESS_LIMIT, SUSPECT_WAIT_SECONDS
+from codebase_mcp.jobs import store
+from codebase_mcp.jobs.store import FRUITLESS_LIMIT, SUSPECT_FROM, SUSPECT_WAIT_SECONDS
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
 
@@ -91,6 +92,23 @@ async def test_a_suspect_that_nobody_could_take_alone_for_a_while_is_taken_by_a_
         f" - interval '{SUSPECT_WAIT_SECONDS + 1} seconds' WHERE repo_name = 'suspect'",
     )
     assert await claimed_by(database, busy) == ["suspect"]
+
+
+async def test_a_suspect_that_was_given_back_waits_to_be_alone_as_well(database: Database) -> None:
+    busy, other = uuid4(), uuid4()
+    await jobs.start(database, "/src/suspect")
+    for _ in range(2):
+        assert await claimed_by(database, uuid4()) == ["suspect"]
+        await dies(database, "suspect")
+    suspect = await jobs.claim(database, worker_id=other)
+    await jobs.set_column(database, suspect.id, "created_at = created_at - interval '1 hour'")
+    await jobs.start(database, "/src/other")
+    assert await claimed_by(database, busy) == ["other"]
+    released = await store.release(database, jobs.claim_of(suspect))
+    assert released is not None
+    assert released.fruitless_attempts == SUSPECT_FROM, "a stop undoes no death"
+    assert await claimed_by(database, busy) == []
+    assert await claimed_by(database, other) == ["suspect"]
 
 
 @pytest.mark.parametrize("has_files", [True, False])

@@ -248,6 +248,17 @@ async def test_an_idle_worker_with_the_host_lock_leaves_and_frees_it(bench: Benc
     assert living_worker(bench.settings) is None
 
 
+async def test_looking_after_the_vector_indexes_keeps_no_idle_worker(
+    bench: Bench, opened: OpenedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "INDEX_CHECK_SECONDS", 0.5)
+    bench.configure(worker_idle_seconds=0.5)
+    lock = HostLock(bench.settings)
+    assert lock.take()
+    async with working(bench, opened, lock) as task:
+        await asyncio.wait_for(asyncio.shield(task), 10)
+
+
 async def test_a_worker_never_leaves_while_a_job_is_active_anywhere(bench: Bench, opened: OpenedDatabase) -> None:
     bench.configure(worker_idle_seconds=0.05)
     elsewhere = await jobs.running(bench.database, "/src/elsewhere")

@@ -24,8 +24,10 @@ from codebase_mcp.storage.migrate import (
     expected_revision,
     installed_revision,
     migrate_control,
+    migrate_known_projects,
     migrate_project,
 )
+from codebase_mcp.storage.projects import ensure_project, list_repositories
 from tests.support import jobs
 from tests.support.postgres import TestServer
 
@@ -184,6 +186,20 @@ async def test_jobs_of_the_first_revision_live_on_through_an_upgrade_and_back(da
     assert [kind for (kind,) in kinds] == ["created", "resumed"]
     await migrate_control(database)
     assert await installed_revision(database) == expected_revision()
+
+
+async def test_at_a_start_every_project_is_brought_up_to_date(database: Database) -> None:
+    await migrate_project(database, PROJECT)
+    async with database.transaction() as connection:
+        await ensure_project(connection, "migrations")
+        await ensure_project(connection, "never-indexed")
+    await move(database, "project", PROJECT, f"-{len(migrate.PROJECT_REVISIONS) - 1}")
+    await jobs.execute(database, f"INSERT INTO {PROJECT}.repositories (path, name) VALUES ('/src/shop', 'shop')")
+    await migrate_known_projects(database)
+    assert await installed_revision(database, PROJECT) == expected_revision(PROJECT)
+    assert await installed_revision(database, tables.schema_name("never-indexed")) is None
+    async with database.transaction("search", PROJECT) as connection:
+        assert [one.finished_version for one in await list_repositories(connection)] == [0]
 
 
 @pytest.mark.parametrize("history", ["control", "project"])

@@ -339,5 +339,4 @@ class Release(Write):
         return await store.release(database, self.claim) is not None
 
     def _change(self, job: ModelJob) -> None:
-        job.fruitless_attempts = max(0, job.fruitless_attempts - 1)
         job.leave("pending", "released")

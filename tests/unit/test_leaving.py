@@ -62,9 +62,9 @@ def test_it_leaves_at_its_deadline_though_a_thread_or_the_loop_hangs(how: str) -
 
 
 def test_the_exit_code_survives_a_thread_that_hangs() -> None:
-    with hanging("code", 0.3) as process:
+    with hanging("code", 2) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, 75)  # the first word starts the clock
+        assert process.wait(30) == 75
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

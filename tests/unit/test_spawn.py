@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from codebase_mcp.jobs import spawn
+from codebase_mcp.jobs import registry, spawn
 from codebase_mcp.jobs.registry import Registration
 from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker, lock_path
 from codebase_mcp.jobs.store import WaitingWork
@@ -126,6 +126,37 @@ def test_a_living_worker_is_enough(settings: Settings, popen: FakePopen) -> None
 def test_a_worker_that_lets_leases_lapse_gets_a_second_beside_it(settings: Settings, popen: FakePopen) -> None:
     with held_lock(settings):
         assert Spawner(settings).ensure_worker(LAPSED_WORK)
+    assert popen.started[0].arguments[-1] == "--ignore-host-lock"
+
+
+@pytest.fixture
+def older_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One that holds the lock and is of a version before this one."""
+    monkeypatch.setattr(registry, "__version__", "0.0.1")
+    registration = Registration(settings, is_spawned=True)
+    registration.enter()
+    with held_lock(settings):
+        yield
+    registration.leave()
+
+
+@pytest.mark.usefixtures("older_worker")
+def test_a_worker_of_an_older_version_is_replaced_and_given_time_to_leave(
+    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner, now = Spawner(settings), 1000.0
+    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    assert spawner.ensure_worker(SOME_WORK)
+    assert popen.started[0].arguments[-1] == "--spawned"
+    now += spawn.HELPER_SECONDS - 0.1
+    assert not spawner.ensure_worker(SOME_WORK)
+
+
+@pytest.mark.usefixtures("older_worker")
+def test_a_worker_of_an_older_version_that_is_frozen_as_well_gets_a_second_beside_it(
+    settings: Settings, popen: FakePopen
+) -> None:
+    assert Spawner(settings).ensure_worker(LAPSED_WORK)
     assert popen.started[0].arguments[-1] == "--ignore-host-lock"
 
 

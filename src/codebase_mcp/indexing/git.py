@@ -60,13 +60,14 @@ class _Answer:
         return self.complaint.decode("utf-8", "backslashreplace").strip()
 
 
-def work_tree_prefix(folder: Path) -> str | None:
+def work_tree_prefix(folder: Path, seconds: float = GIT_TIMEOUT_SECONDS) -> str | None:
     """Where `folder` lies in its git work tree ("" at the top, else "a/b/"), or None when git has no say over it.
 
     That is so outside any work tree, below a folder which the surrounding work tree ignores, and where git is not
-    installed. Raises RepositoryUnreadableError with git's words when git refuses the repository.
+    installed. Raises RepositoryUnreadableError with git's words when git refuses the repository, and GitTooSlowError
+    when it takes so many seconds.
     """
-    answer = _run(folder, "rev-parse", "--show-prefix")
+    answer = _run(folder, "rev-parse", "--show-prefix", seconds=seconds)
     if answer is None or _OUTSIDE.search(answer.words):
         return None
     if answer.exit_status != 0:
@@ -74,7 +75,7 @@ def work_tree_prefix(folder: Path) -> str | None:
             return None
         raise _refused(folder, answer)
     prefix = os.fsdecode(answer.output.removesuffix(b"\n"))
-    return None if prefix and _is_ignored(folder) else prefix
+    return None if prefix and _is_ignored(folder, seconds) else prefix
 
 
 def list_work_tree(folder: Path, prefix: str, seconds: float = GIT_TIMEOUT_SECONDS) -> GitListing:
@@ -125,8 +126,8 @@ def _parse_record(record: str) -> tuple[str, bool]:
     return path, head.split(" ")[1] == _SUBMODULE_MODE
 
 
-def _is_ignored(folder: Path) -> bool:
-    answer = _run(folder, "check-ignore", "--quiet", ".")
+def _is_ignored(folder: Path, seconds: float) -> bool:
+    answer = _run(folder, "check-ignore", "--quiet", ".", seconds=seconds)
     return answer is not None and answer.exit_status == 0
 
 

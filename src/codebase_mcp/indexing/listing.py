@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
@@ -20,6 +21,7 @@ from codebase_mcp.indexing.git import (
 from codebase_mcp.indexing.ignore import IgnoreTree, read_if_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 IGNORED_BY_GIT = "ignored by git"
@@ -70,6 +72,21 @@ class Look:
     def list_seconds_left(self) -> float:
         return self.list_deadline - time.monotonic()
 
+    @property
+    def git_seconds(self) -> float:
+        """How long git may take for its next answer."""
+        return min(self.list_seconds_left, GIT_TIMEOUT_SECONDS)
+
+    @contextlib.contextmanager
+    def patience_with_git(self) -> Iterator[None]:
+        """With a deadline for the list, git's lateness cuts it short; without one it is an error."""
+        try:
+            yield
+        except GitTooSlowError:
+            if self.list_deadline == math.inf:
+                raise
+            self.is_list_cut = True
+
     def must_end(self) -> bool:
         self.is_cut = time.monotonic() > self.deadline
         return self.is_cut
@@ -85,12 +102,14 @@ def list_files(root: Path, look: Look | None = None) -> Listing:
     Left out silently: what git ignores, what `.mcpignore` files exclude, version control bookkeeping, and, outside
     git work trees, directories that tools fill. Submodules and embedded repositories are listed by their own rules.
     """
-    lister = _Lister(root, look or Look())
-    prefix = work_tree_prefix(root)
-    if prefix is None:
-        lister.walk()
-    else:
-        lister.add_work_tree("", prefix)
+    look = look or Look()
+    lister = _Lister(root, look)
+    with look.patience_with_git():
+        prefix = work_tree_prefix(root, look.git_seconds)
+        if prefix is None:
+            lister.walk()
+        else:
+            lister.add_work_tree("", prefix)
     return lister.finish()
 
 
@@ -116,14 +135,8 @@ class _Lister:
     def add_work_tree(self, under: str, prefix: str) -> None:
         """List a work tree at `under` ("" or "a/b/"), and queue the repositories inside it."""
         look = self._look
-        try:
-            listed = list_work_tree(self._root / under, prefix, min(look.list_seconds_left, GIT_TIMEOUT_SECONDS))
-            ignored = ignored_paths(self._root / under, look.list_seconds_left) if look.is_noting else ()
-        except GitTooSlowError:
-            if look.list_deadline == math.inf:
-                raise
-            look.is_list_cut = True
-            return
+        listed = list_work_tree(self._root / under, prefix, look.git_seconds)
+        ignored = ignored_paths(self._root / under, look.git_seconds) if look.is_noting else ()
         for path in ignored:
             look.note(under + path, IGNORED_BY_GIT)
         self._listing.files.update(under + path for path in listed.files if _is_source(path))
@@ -143,10 +156,11 @@ class _Lister:
     def _add_own_work_tree(self, path: str) -> bool:
         """List the repository whose top is `path`; False when there is none. One that git refuses becomes a remark."""
         try:
-            prefix = work_tree_prefix(self._root / path)
-            if prefix != "":
-                return False
-            self.add_work_tree(f"{path}/", prefix)
+            with self._look.patience_with_git():
+                prefix = work_tree_prefix(self._root / path, self._look.git_seconds)
+                if prefix != "":
+                    return False
+                self.add_work_tree(f"{path}/", prefix)
         except RepositoryUnreadableError as error:
             self._listing.remarks[path] = error.message
             self._listing.unreadable.add(path)

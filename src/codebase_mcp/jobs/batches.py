@@ -23,7 +23,7 @@ from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.progress import Activity, parsing
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
 from codebase_mcp.logs import get_logger
-from codebase_mcp.storage import disk, index_store
+from codebase_mcp.storage import index_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ class Batches:
         self._claim = claim
         self._tools = tools
         self._target = target
-        self._fenced = FencedSteps(tools.database, claim, target, JobPhase.INDEXING)
+        self._fenced = FencedSteps(tools, claim, target, JobPhase.INDEXING)
         self._batches_committed = 0
         self._ahead = tools.settings.pool_processes + 2
         self._careful_files = 0
@@ -186,7 +186,7 @@ class Batches:
         self, by_path: dict[str, PendingFile], batch: PreparedBatch, vectors: NDArray[np.float32]
     ) -> None:
         target = self._target
-        disk.require_free(self._tools.settings, "indexing", share=disk.RESERVE_SHARE)
+        await self._tools.require_free_disk()
         ids = await self._reserve(batch)
         states = _states(batch)
         counts = _counts(batch, states, sum(by_path[path].size_bytes for path in states))

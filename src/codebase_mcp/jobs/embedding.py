@@ -58,11 +58,7 @@ async def vectors_of(tools: Tools, target: Target, job: Job, batch: PreparedBatc
     texts = embedder.document_texts(batch.files)
     if not embedder.is_service:
         return await embedder.embed_documents(texts)
-    vectors = await _Memory(tools, target, since=job.created_at if job.force_reindex else None).vectors(texts)
-    if index_fingerprint(embedder.identity) != target.index_fingerprint:
-        # Another job has just learned of it; this one begins anew with the new model.
-        raise EmbeddingUnavailableError(tools.settings.embedding_url or "", "its model was replaced while this job ran")
-    return vectors
+    return await _Memory(tools, target, since=job.created_at if job.force_reindex else None).vectors(texts)
 
 
 class _Memory:
@@ -71,7 +67,7 @@ class _Memory:
     def __init__(self, tools: Tools, target: Target, *, since: datetime | None) -> None:
         self._tools = tools
         self._since = since
-        self._model_id = target.model_id
+        self._target = target
         self._dimensions = tools.embedder.dimensions
 
     async def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -84,17 +80,24 @@ class _Memory:
             # Kept after each request: whatever happens next, the service is not asked for these again.
             part = missing[start : start + size]
             vectors = await self._tools.embedder.embed_documents([by_hash[text_hash] for text_hash in part])
+            self._refuse_another_model()
             fresh = dict(zip(part, vectors, strict=True))
             await self._remember(fresh)
             known.update(fresh)
         nothing = np.zeros((0, self._dimensions), dtype=np.float32)
         return np.concatenate([nothing, *[known[text_hash][np.newaxis] for text_hash in hashes]])
 
+    def _refuse_another_model(self) -> None:
+        """Another job may have just learned that the model was replaced; this one begins anew with the new one."""
+        if index_fingerprint(self._tools.embedder.identity) != self._target.index_fingerprint:
+            url = self._tools.settings.embedding_url or ""
+            raise EmbeddingUnavailableError(url, "its model was replaced while this job ran")
+
     async def _remembered(self, hashes: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         try:
             async with self._tools.database.transaction("writers") as connection:
                 return await embedding_cache.remembered(
-                    connection, self._model_id, hashes, self._dimensions, since=self._since
+                    connection, self._target.model_id, hashes, self._dimensions, since=self._since
                 )
         except CodebaseMcpError as error:
             log.warning("cache of vectors not read", error=str(error))
@@ -103,7 +106,7 @@ class _Memory:
     async def _remember(self, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
         try:
             async with self._tools.database.transaction("writers") as connection:
-                await embedding_cache.remember(connection, self._model_id, vectors)
+                await embedding_cache.remember(connection, self._target.model_id, vectors)
         except CodebaseMcpError as error:
             log.warning("cache of vectors not written", error=str(error))
 
@@ -116,10 +119,11 @@ async def prune_cache(database: Database, *, kept: int = embedding_cache.KEPT_VE
     """Keeps the cache bounded; any process may do so at any time."""
     try:
         async with database.transaction("writers") as connection:
-            excess = await embedding_cache.excess(connection, kept=kept)
-        # The estimate stays as it is for a while, so it is asked once and not after each step.
-        for start in range(0, excess, FORGOTTEN_AT_ONCE):
+            newest = await embedding_cache.newest_in_excess(connection, kept=kept)
+        while newest is not None:
             async with database.transaction("writers") as connection:
-                await embedding_cache.forget_oldest(connection, min(FORGOTTEN_AT_ONCE, excess - start))
+                forgotten = await embedding_cache.forget(connection, up_to=newest, most=FORGOTTEN_AT_ONCE)
+            if forgotten < FORGOTTEN_AT_ONCE:
+                return
     except CodebaseMcpError as error:
         log.warning("cache of vectors not pruned", error=str(error))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from codebase_mcp.jobs.store import Claim
+    from codebase_mcp.jobs.tools import Tools
     from codebase_mcp.storage.database import Database
     from codebase_mcp.storage.index_store import Target
 
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 class FencedSteps:
     """Steps for one job in one phase; short, because the job's row is locked while one runs."""
 
-    database: Database
+    tools: Tools
     claim: Claim
     target: Target
     phase: JobPhase
 
+    @property
+    def database(self) -> Database:
+        return self.tools.database
+
     @asynccontextmanager
     async def step(self, message: str) -> AsyncIterator[AsyncConnection]:
+        await self.tools.require_free_disk()
         async with self.database.transaction("writers", self.target.schema) as connection:
             await store.fence(connection, self.claim, self.phase, message)
             # An undone step is simply done again, so it need not wait for the disk.

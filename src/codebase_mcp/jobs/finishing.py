@@ -49,7 +49,7 @@ class Finishing:
         self._database = tools.database
         self._on_point = tools.on_point
         self._target = target
-        self._fenced = FencedSteps(tools.database, claim, target, JobPhase.FINISHING)
+        self._fenced = FencedSteps(tools, claim, target, JobPhase.FINISHING)
 
     async def run(self) -> Job:
         self._now("finishing")

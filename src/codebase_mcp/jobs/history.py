@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.indexing.survey import Amount
-from codebase_mcp.jobs import store
+from codebase_mcp.jobs import statements
 from codebase_mcp.jobs.estimate import CompletedJob, Interval, Work, undisturbed_seconds
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def history(connection: AsyncConnection, index_fingerprint: str | None) ->
 
     Without a fingerprint, those that are like the latest of them.
     """
-    rows = await store.recent_runs(connection)
+    rows = await statements.rows(connection, "recent_runs", {})
     telling = [row for row in rows if _is_telling(row)]
     if index_fingerprint is None and telling:
         index_fingerprint = telling[0]["index_fingerprint"]

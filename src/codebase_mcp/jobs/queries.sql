@@ -15,11 +15,6 @@ greatest(0, CAST(extract(epoch FROM statement_timestamp() - coalesce(measured_at
 -- name: BLOCK_COUNT
 coalesce(CAST(metadata ->> 'block_count' AS integer), 0)
 
--- name: IS_FRESH
-(j.status = 'pending' OR (j.status = 'blocked' AND (j.retry_at <= clock_timestamp()
-    OR (SELECT e.created_at FROM codebase_mcp.job_events e
-      WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp())))
-
 -- name: start
 -- Prevents: two active jobs for one repository. No row back means that one is active already.
 WITH started AS (
@@ -79,18 +74,21 @@ WITH free AS (
   SELECT s FROM generate_series(1, 3) s
   WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r WHERE r.status = 'running' AND r.slot = s)
 ), line AS (
-  SELECT id FROM codebase_mcp.indexing_jobs j WHERE IS_FRESH
+  SELECT id FROM codebase_mcp.indexing_jobs j
+  WHERE status = 'pending' OR (status = 'blocked' AND (retry_at <= clock_timestamp()
+    OR (SELECT e.created_at FROM codebase_mcp.job_events e
+      WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp()))
   ORDER BY created_at, id LIMIT (SELECT count(*) FROM free)
 ), candidate AS (
   SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs j
-  WHERE ((IS_FRESH AND id IN (SELECT id FROM line))
+  WHERE ((status IN ('pending', 'blocked') AND id IN (SELECT id FROM line))
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
            OR lease_expires_at > clock_timestamp() + make_interval(secs => 120))))
     AND NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs mine
       WHERE mine.status = 'running' AND mine.worker_id = :worker_id AND mine.id <> j.id
         AND (mine.fruitless_attempts >= :suspect_from
           OR (j.fruitless_attempts + CASE WHEN j.status = 'running' THEN 1 ELSE 0 END >= :suspect_from
-            AND coalesce(j.lease_expires_at, j.retry_at, j.created_at)
+            AND coalesce(j.lease_expires_at, j.retry_at, j.progressed_at, j.created_at)
               > clock_timestamp() - make_interval(secs => :suspect_wait_seconds))))
   ORDER BY (status = 'running') DESC, created_at, id
   LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -285,7 +283,7 @@ SELECT * FROM blocked;
 WITH released AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'pending', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
-      fruitless_attempts = greatest(0, fruitless_attempts - 1), progress_message = 'waiting for a worker'
+      progressed_at = clock_timestamp(), progress_message = 'waiting for a worker'
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING *
 ), event AS (
@@ -308,6 +306,12 @@ WITH cancelled AS (
   SELECT id, 'cancelled', TOTALS FROM cancelled
 )
 SELECT * FROM cancelled;
+
+-- name: hide_first_jobs
+-- Jobs that ended before they had a repository to leave a mark on, of a repository that somebody has removed.
+UPDATE codebase_mcp.indexing_jobs SET metadata = metadata || jsonb_build_object('hidden_at', clock_timestamp())
+WHERE project_id = :project_id AND repo_path = :repo_path AND repository_id IS NULL AND finished_at IS NOT NULL
+RETURNING id;
 
 -- name: evict_holder
 -- Prevents: a cancel that waits for a batch, or for the time-out of a worker that froze in one.
@@ -376,8 +380,8 @@ SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retr
          max(extract(epoch FROM clock_timestamp() - lease_expires_at)) FILTER (WHERE status = 'running'),
          -- A worker takes new work within seconds, unless all slots are taken.
          CASE WHEN count(*) FILTER (WHERE status = 'running') < 3
-           THEN max(extract(epoch FROM clock_timestamp() - coalesce(retry_at, created_at)))
-             FILTER (WHERE status = 'blocked' OR (status = 'pending' AND attempt = 0)) - 10
+           THEN max(extract(epoch FROM clock_timestamp() - coalesce(retry_at, progressed_at, created_at)))
+             FILTER (WHERE status <> 'running') - 10
          END) AS longest_lapse_seconds
 FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
 
@@ -407,7 +411,7 @@ SELECT c.id FROM PROJECT.code_files c
 WHERE c.repository_id = :repository_id
   AND c.relative_path NOT IN (SELECT f.relative_path FROM codebase_mcp.job_files f
     WHERE f.job_id = :id
-      AND (f.state IN ('pending', 'indexed', 'unchanged') 
+      AND (f.state IN ('pending', 'indexed', 'unchanged')
         OR f.reason LIKE 'permission denied%' OR f.reason LIKE 'cannot be read%'))
   AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:unreadable_paths AS text[])) AS unreadable(path)
     WHERE c.relative_path = unreadable.path OR starts_with(c.relative_path, unreadable.path || '/'))

@@ -61,11 +61,11 @@ async def list_jobs(connection: AsyncConnection, which: JobFilter, *, limit: int
     return [to_job(row) for row in found], int(total or 0)
 
 
-async def all_active_jobs(connection: AsyncConnection, limit: int = 100) -> list[Job]:
+async def all_active_jobs(connection: AsyncConnection) -> list[Job]:
     """Of all projects, oldest first."""
     jobs = tables.indexing_jobs
     active = [status.value for status in JobStatus if not status.is_terminal]
-    statement = sa.select(jobs).where(jobs.c.status.in_(active)).order_by(jobs.c.created_at).limit(limit)
+    statement = sa.select(jobs).where(jobs.c.status.in_(active)).order_by(jobs.c.created_at)
     return [to_job(row) for row in (await connection.execute(statement)).mappings()]
 
 

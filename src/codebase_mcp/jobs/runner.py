@@ -34,13 +34,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-LONGEST_TRUST_SECONDS = 4.5
-"""Without a good renewal for so long, work stops: a cancel that this worker cannot see takes effect within 5 s."""
 SHORTEST_RENEWAL_SECONDS = 0.3
 """Even a worker that was frozen for long asks once: only the database knows whether somebody took its job."""
 
 RELEASE_SECONDS = 0.9
-REMOVED = "The repository was removed while it was being indexed. Start again to index it."
 
 BULK_LOAD_FILES = 200
 """From so many files on, dropping the vector index and building it anew is faster than keeping it up."""
@@ -89,13 +86,12 @@ class JobRunner:
     async def _keep_renewing(self) -> None:
         """Ends the job's work when the lease is lost or can no longer be trusted."""
         settings = self._tools.settings
-        trust_seconds = min(settings.lease_seconds - 2, LONGEST_TRUST_SECONDS)
-        trusted_until = time.monotonic() + trust_seconds
+        trusted_until = time.monotonic() + settings.trust_seconds
         while True:
             await asyncio.sleep(settings.renew_seconds)
             started = time.monotonic()
             if await self._renew_within(max(trusted_until - started, SHORTEST_RENEWAL_SECONDS)):
-                trusted_until = started + trust_seconds
+                trusted_until = started + settings.trust_seconds
             elif time.monotonic() > trusted_until:
                 raise LeaseLostError("the lease could not be renewed in time")
 
@@ -151,7 +147,7 @@ class JobRunner:
             await projects.ensure_project(connection, self._job.project_id)
             repository = await projects.ensure_repository(connection, self._job.repo_path, self._job.repo_name)
             if self._job.files_total and repository.id != self._job.repository_id:
-                raise RepositoryNotFoundError(REMOVED)  # what this job had committed went with the old row
+                raise RepositoryNotFoundError(projects.REMOVED)  # what this job had committed went with the old row
             # Whatever ends this job before it completes, searches must not take the index for up to date.
             await projects.mark_incomplete(connection, repository.id)
             model_id = await embedding.registered_model(connection, embedder, may_change=self._job.force_reindex)
@@ -228,7 +224,7 @@ class JobRunner:
             return ended
         text = "".join(traceback.format_exception(error))
         if await self._is_repository_gone():
-            error = RepositoryNotFoundError(REMOVED)
+            error = RepositoryNotFoundError(projects.REMOVED)
         name, message = type(error).__name__, _message(error)
         ended = await store.fail(self._tools.database, self._claim, error_type=name, message=message, traceback=text)
         if ended is not None:
@@ -267,12 +263,12 @@ class JobRunner:
         """Gives the job back, if that can be done at once; if not, its lease will lapse."""
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
-                while not await self._is_released():  # noqa: ASYNC110
+                while not await self._try_to_release():  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except (DatabaseError, TimeoutError) as error:
             self._log.warning("release not recorded; the lease will lapse", error=str(error))
 
-    async def _is_released(self) -> bool:
+    async def _try_to_release(self) -> bool:
         """The first try may meet a connection that broke, or a row that the work just stopped still holds."""
         try:
             await store.release(self._tools.database, self._claim)

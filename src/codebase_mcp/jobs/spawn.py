@@ -35,7 +35,8 @@ LOOK_SECONDS = 0.2
 RESPAWN_SECONDS = 5.0
 """A worker takes about a second until it holds the lock; before that, another one is not started."""
 HELPER_SECONDS = 30.0
-"""On a busy machine a second worker may take so long to get the job; more of them would make it busier."""
+"""On a busy machine a second worker may take so long to get a job, or an older one to leave; more of them would make it
+busier."""
 MOST_WORKERS = 1 + MAX_RUNNING_JOBS
 """One that is frozen, and one for each job that must run alone."""
 LEAVE_AFTER_BATCH = signal.SIGUSR1
@@ -115,20 +116,23 @@ class Spawner:
         self._reap()
         if self._settings.worker != "spawn" or not work.active or self._has_started_one(RESPAWN_SECONDS):
             return False
-        if living_worker(self._settings) is None or _older_workers(self._settings):
-            # An older worker is asked to leave by the one that takes its place: so nobody else comes in between.
+        holder = living_worker(self._settings)
+        if holder is None:
             self._spawn()
-            return True
-        if work.longest_lapse_seconds > LAPSE_SECONDS and self._may_start_helper():
+        elif self._has_started_one(HELPER_SECONDS):
+            return False
+        elif work.longest_lapse_seconds > LAPSE_SECONDS and self._has_room():
             # The holder of the lock is frozen: a lease lapsed, or work waits although a slot is free.
             self._spawn("--ignore-host-lock")
-            return True
-        return False
-
-    def _may_start_helper(self) -> bool:
-        """Prevents: ever more workers on a machine that is too busy for those it has."""
-        if self._has_started_one(HELPER_SECONDS):
+        elif holder in {worker.pid for worker in _older_workers(self._settings)}:
+            # An older worker is asked to leave by the one that takes its place: so nobody else comes in between.
+            self._spawn()
+        else:
             return False
+        return True
+
+    def _has_room(self) -> bool:
+        """Prevents: ever more workers on a machine that is too busy for those it has."""
         return sum(worker.is_spawned for worker in living_workers(self._settings)) < MOST_WORKERS
 
     def _has_started_one(self, within_seconds: float) -> bool:

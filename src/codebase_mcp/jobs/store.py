@@ -32,7 +32,7 @@ FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
 SUSPECT_FROM = 2
 """Fruitless attempts from which a job runs alone: whoever died with it once may have died of another's file."""
-SUSPECT_WAIT_SECONDS = 15.0
+SUSPECT_WAIT_SECONDS = 25.0
 """Long enough for a server to notice that a suspect waits, and for the worker that it starts to come up."""
 
 CANCEL_TRIES = 3
@@ -53,8 +53,14 @@ class Claim:
     attempt: int
     lease_seconds: float
 
-    def arguments(self) -> dict[str, Any]:
-        return {"id": self.job_id, "attempt": self.attempt, "lease_seconds": self.lease_seconds}
+    @property
+    def token(self) -> dict[str, Any]:
+        """What every write compares."""
+        return {"id": self.job_id, "attempt": self.attempt}
+
+    @property
+    def renewal(self) -> dict[str, Any]:
+        return self.token | {"lease_seconds": self.lease_seconds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,12 @@ async def _cancel(database: Database, job_id: UUID) -> Job | None:
         return await _job(connection, "cancel", {"id": job_id})
 
 
+async def hide_first_jobs(database: Database, project_id: str, repo_path: str) -> None:
+    """Has a repository that was never begun no longer shown as incomplete; its jobs stay on record."""
+    async with database.transaction("control") as connection:
+        await _rows(connection, "hide_first_jobs", {"project_id": project_id, "repo_path": repo_path})
+
+
 # --- owning a job ---
 
 
@@ -200,12 +212,11 @@ async def renew(
     """Extends the lease; False means stop: the job is cancelled or somebody else's."""
     more = {"files_scanned": files_scanned, "progress_message": progress_message, "has_advanced": has_advanced}
     async with database.transaction("control") as connection:
-        return await _row(connection, "renew", claim.arguments() | more) is not None
+        return await _row(connection, "renew", claim.renewal | more) is not None
 
 
 async def attach_repository(connection: AsyncConnection, claim: Claim, repository_id: int) -> None:
-    arguments = claim.arguments() | {"repository_id": repository_id}
-    arguments.pop("lease_seconds")
+    arguments = claim.token | {"repository_id": repository_id}
     _held(await _row(connection, "attach_repository", arguments))
 
 
@@ -214,7 +225,7 @@ async def capture(
 ) -> None:
     """Stores the file list; from here on `job_files` is the truth of what is left."""
     pending = [file for file in captured if file.state is FileState.PENDING]
-    arguments = claim.arguments() | {
+    arguments = claim.renewal | {
         "files_total": len(captured),
         "files_unchanged": sum(file.state is FileState.UNCHANGED for file in captured),
         "files_skipped": sum(file.state is FileState.SKIPPED for file in captured),
@@ -230,7 +241,7 @@ async def capture(
         )
         for ordinal, file in enumerate(captured)
     ]  # fmt: skip
-    _held(await _row(connection, "may_capture", {"id": claim.job_id, "attempt": claim.attempt}))
+    _held(await _row(connection, "may_capture", claim.token))
     for start in range(0, len(records), CAPTURED_AT_ONCE):
         part = records[start : start + CAPTURED_AT_ONCE]
         await copy_rows(connection, tables.job_files, tables.CONTROL_SCHEMA, columns, part)
@@ -239,7 +250,7 @@ async def capture(
 
 async def commit_batch(connection: AsyncConnection, claim: Claim, counts: BatchCounts, *, is_checkpoint: bool) -> Job:
     """The fence of a batch: first statement of its transaction."""
-    arguments = claim.arguments() | {
+    arguments = claim.renewal | {
         "indexed": counts.indexed, "unchanged": counts.unchanged, "skipped": counts.skipped, "failed": counts.failed,
         "chunks": counts.chunks, "bytes": counts.bytes, "is_checkpoint": is_checkpoint,
     }  # fmt: skip
@@ -259,31 +270,25 @@ async def mark_files(connection: AsyncConnection, claim: Claim, states: Mapping[
 
 async def redo_files(connection: AsyncConnection, claim: Claim, index_fingerprint: str) -> None:
     """Makes all files that were indexed or unchanged pending again; the job then begins with its list anew."""
-    arguments = {"id": claim.job_id, "attempt": claim.attempt, "index_fingerprint": index_fingerprint}
+    arguments = claim.token | {"index_fingerprint": index_fingerprint}
     _held(await _row(connection, "redo_files", arguments))
 
 
 async def fence(connection: AsyncConnection, claim: Claim, phase: JobPhase, progress_message: str) -> None:
     """The fence of a step of upkeep: first statement of its transaction."""
-    arguments = claim.arguments() | {"phase": phase.value, "progress_message": progress_message}
+    arguments = claim.renewal | {"phase": phase.value, "progress_message": progress_message}
     _held(await _row(connection, "fence", arguments))
 
 
 async def finish(
     connection: AsyncConnection, claim: Claim, progress_message: str, left_out: Sequence[dict[str, Any]] = ()
 ) -> Job:
-    arguments = {
-        "id": claim.job_id, "attempt": claim.attempt, "progress_message": progress_message,
-        "left_out": json.dumps(list(left_out)),
-    }  # fmt: skip
+    arguments = claim.token | {"progress_message": progress_message, "left_out": json.dumps(list(left_out))}
     return to_job(_held(await _row(connection, "finish", arguments)))
 
 
 async def fail(database: Database, claim: Claim, *, error_type: str, message: str, traceback: str | None) -> Job | None:
-    arguments = {
-        "id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message,
-        "error_traceback": traceback,
-    }  # fmt: skip
+    arguments = claim.token | {"error_type": error_type, "error_message": message, "error_traceback": traceback}
     return await _transition(database, "fail", arguments)
 
 
@@ -291,15 +296,14 @@ async def block(
     database: Database, claim: Claim, *, error_type: str, message: str, retry_after_seconds: float = 0.0
 ) -> Job | None:
     """Lets the job wait; it is tried again when its growing delay is over, and not before `retry_after_seconds`."""
-    arguments = {
-        "id": claim.job_id, "attempt": claim.attempt, "error_type": error_type, "error_message": message,
-        "retry_after_seconds": retry_after_seconds,
+    arguments = claim.token | {
+        "error_type": error_type, "error_message": message, "retry_after_seconds": retry_after_seconds,
     }  # fmt: skip
     return await _transition(database, "block", arguments)
 
 
 async def release(database: Database, claim: Claim) -> Job | None:
-    return await _transition(database, "release", {"id": claim.job_id, "attempt": claim.attempt})
+    return await _transition(database, "release", claim.token)
 
 
 def _held(row: sa.RowMapping | None) -> sa.RowMapping:
@@ -355,10 +359,6 @@ async def waiting_work(database: Database) -> WaitingWork:
     async with database.transaction("control") as connection:
         row = _held(await _row(connection, "waiting_work", {}))
     return WaitingWork(row["claimable"], row["running"], row["active"], float(row["longest_lapse_seconds"]))
-
-
-async def recent_runs(connection: AsyncConnection) -> list[sa.RowMapping]:
-    return list(await _rows(connection, "recent_runs", {}))
 
 
 async def prune(database: Database, retention_days: int) -> int:

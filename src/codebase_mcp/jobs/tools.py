@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from codebase_mcp.storage import disk
 
 if TYPE_CHECKING:
     from codebase_mcp.indexing.embed import Embedder
@@ -22,3 +25,7 @@ class Tools:
     pool: ParsingPool
     settings: Settings
     on_point: Callable[[str], None] = lambda _point: None
+
+    async def require_free_disk(self) -> None:
+        """Raises StorageFullError while PostgreSQL's log could still grow, before a write of a job."""
+        await asyncio.to_thread(disk.require_free, self.settings, "indexing", share=disk.RESERVE_SHARE)

@@ -252,15 +252,16 @@ class Worker:
     async def _may_leave(self) -> bool:
         if self._host_lock is None:
             return False
-        if self._running or self._upkeep:
+        if self._running:
             self._busy_until = time.monotonic()
-        if time.monotonic() - self._busy_until < self._tools.settings.worker_idle_seconds:
+        # Upkeep is waited for, but is no work: the look after the vector indexes would keep the worker here for ever.
+        if self._upkeep or time.monotonic() - self._busy_until < self._tools.settings.worker_idle_seconds:
             return False
         # Whoever starts a job looks at the lock after its row is committed. So the lock goes first, then one more look:
         # either this worker sees the job, or the starter sees that there is no worker.
         self._host_lock.free()
         work = await store.waiting_work(self._tools.database)
-        if work.active and self._host_lock.take():
+        if work.active and await asyncio.to_thread(self._host_lock.take):
             self._busy_until = time.monotonic()
             return False
         log.info("worker leaves", reason="idle")

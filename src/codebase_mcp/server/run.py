@@ -91,7 +91,10 @@ def _build(make_service: Callable[[], Service]) -> FastMCP[None]:
     return build_server(make_service())
 
 
-def _on_stop_signals(stop: Callable[[], None]) -> None:
+def _on_stop_signals(begin: Callable[[], None]) -> None:
+    """Beside Uvicorn, which hears the first two itself, and knows no SIGHUP."""
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, begin)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)

@@ -98,7 +98,8 @@ class Tools:
         Example: {"repo_path": "/home/me/src/shop"}
 
         Errors: VALIDATION_ERROR (path relative, missing, not a directory, not readable, too broad; retry_failed where
-        nothing failed), DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR (away, or the disk too full).
+        nothing failed), DATABASE_STARTING (try again in a few seconds), DATABASE_ERROR (away, or the disk too full),
+        EMBEDDING_ERROR (the model cannot be loaded).
         """
         await self._service.ready()
         return await self._service.start_indexing(

@@ -163,7 +163,7 @@ async def _indexed(database: Database, request: Request, fingerprint: str | None
         repository = await _repository(connection, request)
         known: dict[str, KnownFile] | None = {}
         failed: list[FileOutcome] = []
-        if repository is not None and not request.force_reindex:
+        if repository is not None:
             known = await _known(connection, repository, most_files)
             failed = await store.failed_files(
                 connection, request.project_id, str(request.root), index_fingerprint=fingerprint

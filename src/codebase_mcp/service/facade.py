@@ -107,6 +107,7 @@ class Service:
             self._checked_start, repo_path, name, project_id, allow_large_root
         )
         await asyncio.to_thread(disk.require_free, self._settings, "a start")
+        embedder = self._embedder  # a model that cannot be loaded is told before there is a job
         async with self._database.transaction() as connection:
             await projects.ensure_project(connection, project)
             retry_paths = await _paths_to_retry(connection, project, str(root)) if retry_failed else None
@@ -117,7 +118,7 @@ class Service:
         )  # fmt: skip
         await self._life.look_after_jobs()
         request = estimate.Request(root, project, force_reindex, frozenset(retry_paths or ()))
-        seconds = await estimate.at_a_glance(self._database, self._settings, self._embedder, request)
+        seconds = await estimate.at_a_glance(self._database, self._settings, embedder, request)
         return reports.started(job, is_new=is_new, estimated_seconds=seconds)
 
     @promptly

@@ -6,29 +6,32 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryReport
-from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
+from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.jobs import store
 from codebase_mcp.search import freshness, scope
 from codebase_mcp.storage import projects, search_store
+from codebase_mcp.storage.projects import Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from codebase_mcp.domain import Job
     from codebase_mcp.search.models import RepositoryFreshness
     from codebase_mcp.storage.database import Database
-    from codebase_mcp.storage.projects import Repository
+    from codebase_mcp.storage.search_store import UnfinishedJob
 
 
 async def listed(database: Database, project_id: str, schema: str) -> RepositoryList:
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
-        jobs = {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
+        jobs = await _active_jobs(connection, project_id)
         unfinished = {job.repo_path: job for job in await search_store.unfinished_jobs(connection, project_id)}
         size_bytes = await projects.schema_size_bytes(connection, schema)
-    paths = {repository.path for repository in known}
-    first_jobs = [job for path, job in jobs.items() if path not in paths]
-    heads = await asyncio.to_thread(freshness.head_commits, [*paths, *(job.repo_path for job in first_jobs)])
+    first_jobs = _without_index(known, unfinished.values())
+    paths = [one.path for one in known] + [job.repo_path for job in first_jobs]
+    heads = await asyncio.to_thread(freshness.head_commits, paths)
     all_chunks = sum(repository.chunk_count for repository in known) or 1
     reports = [
         _report(
@@ -40,9 +43,8 @@ async def listed(database: Database, project_id: str, schema: str) -> Repository
         for repository in known
     ]
     reports += [
-        _first_job(job, freshness.freshness_of_first_job(unfinished[job.repo_path], heads[job.repo_path]))
+        _first_job(freshness.freshness_of_first_job(job, heads[job.repo_path]), jobs.get(job.repo_path))
         for job in first_jobs
-        if job.repo_path in unfinished
     ]
     return RepositoryList(project_id=project_id, database_name=schema, repositories=reports)
 
@@ -51,15 +53,23 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
     """Cancels the repository's job, deletes its rows, and gives the space back to the disk where possible."""
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
-        jobs = {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
-    paths = {repository.path for repository in known}
-    for job in jobs.values():
-        if job.repo_path not in paths and wanted in (job.repo_path, job.repo_name):
-            return await _cancelled_first_job(database, job)
-    repository = _the_one(wanted, known)
-    if active := jobs.pop(repository.path, None):
+        jobs = await _active_jobs(connection, project_id)
+        first_jobs = _without_index(known, await search_store.unfinished_jobs(connection, project_id))
+    chosen = _the_one(wanted, known, first_jobs)
+    path = chosen.path if isinstance(chosen, Repository) else chosen.repo_path
+    if active := jobs.pop(path, None):
         await store.cancel(database, active.id)
-    if len(known) == 1 and not jobs:
+    # Or a job that ended before it had anything to show would be told of for days to come.
+    await store.hide_first_jobs(database, project_id, path)
+    if not isinstance(chosen, Repository):
+        return _nothing_removed(chosen, project_id)
+    return await _removed_index(database, project_id, schema, chosen, is_last=len(known) == 1 and not jobs)
+
+
+async def _removed_index(
+    database: Database, project_id: str, schema: str, repository: Repository, *, is_last: bool
+) -> RemovedRepository:
+    if is_last:
         async with database.maintenance(autocommit=False) as connection:
             await projects.drop_project(connection, project_id, schema)
     else:
@@ -77,15 +87,14 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
     )
 
 
-async def _cancelled_first_job(database: Database, job: Job) -> RemovedRepository:
-    await store.cancel(database, job.id)
+def _nothing_removed(job: UnfinishedJob, project_id: str) -> RemovedRepository:
     return RemovedRepository(
         path=job.repo_path,
         name=job.repo_name,
-        project_id=job.project_id,
+        project_id=project_id,
         files_removed=0,
         chunks_removed=0,
-        message=f"Nothing of {job.repo_path} was indexed yet; its job was cancelled.",
+        message=f"Nothing of {job.repo_path} was indexed yet{'; its job was cancelled' if job.is_active else ''}.",
     )
 
 
@@ -93,14 +102,24 @@ async def _known(connection: AsyncConnection, schema: str) -> list[Repository]:
     return await projects.list_repositories(connection) if await projects.schema_exists(connection, schema) else []
 
 
-def _the_one(wanted: str, known: list[Repository]) -> Repository:
-    found = scope.find_repositories(wanted, known)
-    if not found:
-        raise RepositoryNotFoundError
-    if len(found) > 1:
-        paths = ", ".join(repository.path for repository in found)
-        raise InvalidInputError(f"Repository {wanted!r} is not unique: {paths}. Give the path of the one to remove.")
-    return found[0]
+async def _active_jobs(connection: AsyncConnection, project_id: str) -> dict[str, Job]:
+    return {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
+
+
+def _without_index(known: Iterable[Repository], jobs: Iterable[UnfinishedJob]) -> list[UnfinishedJob]:
+    paths = {repository.path for repository in known}
+    return [job for job in jobs if job.repo_path not in paths]
+
+
+def _the_one(wanted: str, known: list[Repository], first_jobs: list[UnfinishedJob]) -> Repository | UnfinishedJob:
+    first = [job for job in first_jobs if wanted.strip() in (job.repo_path, job.repo_name)]
+    found = scope.find_repositories(wanted, known, also_known=[wanted.strip()] if first else [])
+    paths = [repository.path for repository in found] + [job.repo_path for job in first]
+    if len(paths) > 1:
+        raise InvalidInputError(
+            f"Repository {wanted!r} is not unique: {', '.join(paths)}. Give the path of the one to remove."
+        )
+    return found[0] if found else first[0]
 
 
 def _report(repository: Repository, fresh: RepositoryFreshness, job: Job | None, size_bytes: int) -> RepositoryReport:
@@ -120,14 +139,14 @@ def _report(repository: Repository, fresh: RepositoryFreshness, job: Job | None,
     )
 
 
-def _first_job(job: Job, fresh: RepositoryFreshness) -> RepositoryReport:
+def _first_job(fresh: RepositoryFreshness, job: Job | None) -> RepositoryReport:
     return RepositoryReport(
         repository_id=None,
-        name=job.repo_name,
-        path=job.repo_path,
+        name=fresh.repository,
+        path=fresh.path,
         state=fresh.state,
         progress_percentage=fresh.progress_percentage,
-        active_job_id=job.id,
+        active_job_id=None if job is None else job.id,
         indexed_commit=None,
         head_commit=fresh.head_commit,
         last_indexed_at=None,

@@ -120,8 +120,7 @@ def ensure_running(
     if _probe(layout) is not _Answer.READY:
         with _starting_or_stopping(layout), _our_errors(layout):
             _start(layout, new_major, overrides or {}, time.monotonic() + start_seconds)
-    with _our_errors(layout):
-        _trim_log(layout.log_file)
+    _trim_log(layout.log_file)
     return layout.url
 
 
@@ -377,8 +376,12 @@ def _probe(layout: Layout) -> _Answer:
 
 
 def _trim_log(log_file: Path) -> None:
-    """Keep the newest part of a log that grew too long; the server appends, so it may go on writing meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
+    """Keep the newest part of a log that grew too long; the server appends, so it may go on writing meanwhile.
+
+    A disk too full for the copy loses the log rather than the database.
+    """
+    with contextlib.suppress(OSError):
         if log_file.stat().st_size > _LOG_LIMIT_BYTES:
-            shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+            with contextlib.suppress(OSError):
+                shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
             os.truncate(log_file, 0)

@@ -57,16 +57,20 @@ async def remember(connection: AsyncConnection, model_id: int, vectors: Mapping[
     await connection.execute(statement, records)
 
 
-async def excess(connection: AsyncConnection, *, kept: int = KEPT_VECTORS) -> int:
-    """How many vectors there are above `kept`, by the database's own estimate, which costs nothing."""
+async def newest_in_excess(connection: AsyncConnection, *, kept: int = KEPT_VECTORS) -> datetime | None:
+    """When the newest vector was made of those that are more than `kept`; None when there are not so many."""
     estimate = sa.text(f"SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = CAST('{_CACHE}' AS regclass)")
-    return max(0, int(await connection.scalar(estimate) or 0) - kept)
+    if int(await connection.scalar(estimate) or 0) <= kept:
+        return None  # costs nothing, unlike the next question
+    made = sa.text(f"SELECT created_at FROM {_CACHE} ORDER BY created_at DESC OFFSET :kept LIMIT 1")
+    found: datetime | None = await connection.scalar(made, {"kept": kept})
+    return found
 
 
-async def forget_oldest(connection: AsyncConnection, most: int) -> int:
-    """Deletes up to `most` of the oldest vectors; how many went."""
+async def forget(connection: AsyncConnection, *, up_to: datetime, most: int) -> int:
+    """Deletes up to `most` of the vectors that were made then or earlier; how many went."""
     statement = sa.text(
         f"DELETE FROM {_CACHE} WHERE (model_id, text_hash) IN"
-        f" (SELECT model_id, text_hash FROM {_CACHE} ORDER BY created_at LIMIT :most)"
+        f" (SELECT model_id, text_hash FROM {_CACHE} WHERE created_at <= :up_to LIMIT :most)"
     )
-    return int((await connection.execute(statement, {"most": most})).rowcount)
+    return int((await connection.execute(statement, {"up_to": up_to, "most": most})).rowcount)

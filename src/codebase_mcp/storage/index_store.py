@@ -13,6 +13,7 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from codebase_mcp.domain import FileOutcome, PreparedBatch
 from codebase_mcp.storage import tables
@@ -125,13 +126,21 @@ async def remove_files(connection: AsyncConnection, repository_id: int, file_ids
 
 async def touch_files(connection: AsyncConnection, repository_id: int, outcomes: Iterable[FileOutcome]) -> None:
     """Records the new size and time of files whose content is what it was."""
+    touched = list(outcomes)
+    if not touched:
+        return
     files = tables.code_files
-    for outcome in outcomes:
-        await connection.execute(
-            sa.update(files)
-            .where(files.c.repository_id == repository_id, files.c.relative_path == outcome.relative_path)
-            .values(size_bytes=outcome.size_bytes, mtime_ns=outcome.mtime_ns)
-        )
+    columns = sa.func.unnest(
+        sa.cast([one.relative_path for one in touched], pg.ARRAY(sa.Text)),
+        sa.cast([one.size_bytes for one in touched], pg.ARRAY(sa.BigInteger)),
+        sa.cast([one.mtime_ns for one in touched], pg.ARRAY(sa.BigInteger)),
+    )
+    new = columns.table_valued("relative_path", "size_bytes", "mtime_ns").render_derived("new")
+    await connection.execute(
+        sa.update(files)
+        .where(files.c.repository_id == repository_id, files.c.relative_path == new.c.relative_path)
+        .values(size_bytes=new.c.size_bytes, mtime_ns=new.c.mtime_ns)
+    )
 
 
 async def _count_change(

@@ -1,4 +1,4 @@
-"""Schemas at the right revision: the control schema at start, a project's schema when its first job is claimed."""
+"""Schemas at the right revision: all that are there at start, a new project's when its first job is claimed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from codebase_mcp.errors import DatabaseError, SchemaMismatchError
-from codebase_mcp.storage.tables import CONTROL_SCHEMA
+from codebase_mcp.storage.tables import CONTROL_SCHEMA, projects
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic.
 CONTROL_REVISIONS: Final = ("0001", "0002")
-PROJECT_REVISIONS: Final = ("0001",)
+PROJECT_REVISIONS: Final = ("0001", "0002")
 
 OLDEST_SERVER = 140_000
 OLDEST_VECTOR = (0, 8)
@@ -58,6 +58,15 @@ async def migrate_control(database: Database) -> ServerFacts:
     facts = await check_server(database)
     await _migrate(database, "control", CONTROL_SCHEMA, facts)
     return facts
+
+
+async def migrate_known_projects(database: Database) -> None:
+    """Bring the schemas of all projects to this program's revision; those without one get it with their first job."""
+    async with database.transaction() as connection:
+        schemas = (await connection.execute(sa.select(projects.c.schema_name))).scalars().all()
+    for schema in schemas:
+        if await installed_revision(database, schema) is not None:
+            await migrate_project(database, schema)
 
 
 async def migrate_project(database: Database, schema: str) -> None:

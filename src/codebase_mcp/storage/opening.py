@@ -1,4 +1,4 @@
-"""From settings to a usable database: the embedded server started if need be, the control schema migrated."""
+"""From settings to a usable database: the embedded server started if need be, the schemas migrated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database
-from codebase_mcp.storage.migrate import migrate_control
+from codebase_mcp.storage.migrate import migrate_control, migrate_known_projects
 
 if TYPE_CHECKING:
     from codebase_mcp.settings import Settings
@@ -39,6 +39,7 @@ class OpenedDatabase:
                 url, application_name=self._application_name, control_seconds=self._control_seconds
             )
         await migrate_control(self._database)
+        await migrate_known_projects(self._database)
         return self._database
 
     async def revive(self) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+REMOVED = "The repository was removed while it was being indexed. Start again to index it."
+
+
 class ModelIdentity(Protocol):
     """What tells one embedding model from another: vectors of different models never mix."""
 
@@ -76,7 +79,7 @@ async def ensure_model(connection: AsyncConnection, identity: ModelIdentity, dim
 
 
 async def known_model(connection: AsyncConnection, identity: ModelIdentity) -> int | None:
-    """The id of an embedding model that something was stored with; None of any other."""
+    """The id of an embedding model that was accepted for indexing; None of any other."""
     models = tables.embedding_models.c
     is_same = (
         models.provider == identity.provider, models.model == identity.model, models.revision == identity.revision
@@ -141,7 +144,7 @@ async def mark_complete(connection: AsyncConnection, repository_id: int, indexed
         )
     )
     if marked.rowcount != 1:
-        raise RepositoryNotFoundError("The repository was removed while it was being indexed. Start again to index it.")
+        raise RepositoryNotFoundError(REMOVED)
 
 
 _INDEX_TABLES = (

@@ -41,7 +41,7 @@ class FileColumns:
 
 
 class UnfinishedJob(NamedTuple):
-    """A repository's last job, unless that one completed or left a mark on the repository itself.
+    """A repository's last job, unless that one completed, left a mark on the repository itself, or was removed with it.
 
     `is_active` is False for one that ended before a worker took it up; `is_advancing` for any that nobody works on,
     but for one that has just been started.
@@ -105,6 +105,7 @@ _UNFINISHED_JOBS = f"""
     SELECT repo_path, repo_name, progress_percentage, false, false
     FROM {tables.CONTROL_SCHEMA}.indexing_jobs ended
     WHERE project_id = :project_id AND repository_id IS NULL AND status IN ('failed', 'cancelled')
+      AND metadata ->> 'hidden_at' IS NULL
       AND NOT EXISTS (SELECT 1 FROM {tables.CONTROL_SCHEMA}.indexing_jobs later
         WHERE later.project_id = ended.project_id AND later.repo_path = ended.repo_path
           AND later.created_at > ended.created_at)

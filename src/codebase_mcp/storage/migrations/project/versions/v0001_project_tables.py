@@ -80,7 +80,6 @@ def create_repositories() -> None:
         count("chunk_count"),
         count("deleted_chunk_count"),
         count("version", sa.BigInteger),
-        count("finished_version", sa.BigInteger),
         sa.Column(
             "created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")
         ),
