@@ -27,7 +27,7 @@ from codebase_mcp.storage import embedded
 from tests.faults.checks import completed, watched
 from tests.faults.counting_worker import embedded_texts
 from tests.faults.invariants import LIVE_RULES, violations
-from tests.faults.takeovers import Kill, longest_idle_seconds, takeover_seconds, writer_of
+from tests.faults.takeovers import HOLDERS, Kill, longest_idle_seconds, takeover_seconds, writer_of
 from tests.support.link_proxy import LinkProxy, proxied
 from tests.support.processes import PATIENCE_SECONDS, Site, copy_packages, start
 from tests.support.waiting import until
@@ -42,12 +42,6 @@ SPARED_FROM = 2
 """Fruitless take-overs of a job after which it is left in peace until it has got on."""
 EXPECTED = ("DATABASE_ERROR", "DATABASE_STARTING", "PROJECT_NOT_FOUND", "INVALID_STATUS", "JOB_NOT_FOUND")
 """What a tool may answer while the database comes and goes and jobs end by themselves."""
-
-
-_HOLDERS = """
-SELECT DISTINCT ON (c.job_id) c.writer, j.fruitless_attempts
-FROM ledger.claims c JOIN codebase_mcp.indexing_jobs j ON j.id = c.job_id
-WHERE j.status = 'running' ORDER BY c.job_id, c.id DESC"""
 
 
 @dataclass
@@ -70,6 +64,7 @@ class Monkey:
     _began: float = field(default_factory=time.monotonic)
     _later: set[asyncio.Task[None]] = field(default_factory=set)
     _edits: int = 0
+    _spawned: int = 0
 
     def __post_init__(self) -> None:
         # Restarts of the database cost the most, starts are what there is to disturb.
@@ -107,7 +102,8 @@ class Monkey:
 
     def spawn(self) -> None:
         """Every second worker reaches the database by the proxy."""
-        link = {"database_url": self.proxy_url} if len(self.kills) % 2 else {}
+        self._spawned += 1
+        link = {} if self._spawned % 2 else {"database_url": self.proxy_url}
         self.workers.append(self.site.run("tests.faults.counting_worker", "worker", **self.knobs | link))
 
     async def patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -226,7 +222,7 @@ class Monkey:
         Spared is who has a job that met with nothing but trouble of late: it would rightly be given up.
         """
         self.replace_the_dead()
-        rows = await self.patiently(lambda: self.site.rows(_HOLDERS))
+        rows = await self.patiently(lambda: self.site.rows(HOLDERS))
         spared = {row["writer"] for row in rows if row["fruitless_attempts"] >= SPARED_FROM}
         busy = {row["writer"] for row in rows} - spared
         favourites = [worker for worker in self.workers if writer_of(worker.pid) in busy]

@@ -15,18 +15,10 @@ import sqlalchemy as sa
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobStatus
 from codebase_mcp.errors import DatabaseError
 from codebase_mcp.storage.tables import schema_name
+from tests.faults.invariants import files_are_whole, violations
 from tests.support.processes import PATIENCE_SECONDS, Site
 
 TERMINAL = {"completed", "failed", "cancelled"}
-
-_FILES = """
-SELECT f.relative_path, f.chunk_count,
-       (SELECT count(*) FROM {schema}.code_chunks c WHERE c.file_id = f.id) AS chunks,
-       (SELECT count(DISTINCT ordinal) FROM {schema}.code_chunks c
-        WHERE c.file_id = f.id AND ordinal BETWEEN 0 AND f.chunk_count - 1) AS ordinals,
-       (SELECT count(*) FROM {schema}.embeddings e JOIN {schema}.code_chunks c ON c.id = e.chunk_id
-        WHERE c.file_id = f.id) AS vectors
-FROM {schema}.code_files f WHERE f.repository_id = :repository_id"""
 
 
 async def completed(site: Site, job_id: UUID, *, patience_seconds: float = PATIENCE_SECONDS) -> Job:
@@ -44,15 +36,11 @@ async def completed(site: Site, job_id: UUID, *, patience_seconds: float = PATIE
 
 
 async def _check_files(site: Site, job: Job) -> None:
-    schema = schema_name(job.project_id)
-    files = await site.rows(_FILES.format(schema=schema), repository_id=job.repository_id)
-    torn = [file for file in files if not file["chunk_count"] == file["chunks"] == file["ordinals"] == file["vectors"]]
-    assert not torn
-    assert len(files) == job.files_indexed + job.files_unchanged
+    assert not await violations(site.observer, (files_are_whole,))
     counted = await site.rows(
-        f"SELECT file_count, chunk_count FROM {schema}.repositories WHERE id = :id", id=job.repository_id
+        f"SELECT file_count FROM {schema_name(job.project_id)}.repositories WHERE id = :id", id=job.repository_id
     )
-    assert counted == [{"file_count": len(files), "chunk_count": sum(file["chunks"] for file in files)}]
+    assert counted == [{"file_count": job.files_indexed + job.files_unchanged}]
 
 
 async def contents(site: Site, project_id: str = "default") -> dict[str, int]:

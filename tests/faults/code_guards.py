@@ -12,7 +12,6 @@ SPAWN = "src/codebase_mcp/jobs/spawn.py"
 DATABASE = "src/codebase_mcp/storage/database.py"
 DRIVER = "src/codebase_mcp/storage/driver_errors.py"
 
-RUNS = "tests/integration/test_job_runner.py"
 TROUBLE = "tests/integration/test_job_trouble.py"
 WORKERS = "tests/integration/test_job_worker.py"
 LINKS = "tests/integration/test_database.py"

@@ -25,7 +25,6 @@ from tests.support.processes import PATIENCE_SECONDS, Site
 from tests.support.waiting import until
 
 ACTIVE = ("pending", "running", "blocked")
-TERMINAL = ("completed", "failed", "cancelled")
 LONGEST_LEASE_SECONDS = 60
 LONGEST_WAIT_SECONDS = 75
 """The longest delay of a blocked job, jitter included, with a little to spare."""
@@ -132,11 +131,9 @@ async def writers_hold_the_claim(connection: AsyncConnection) -> list[str]:
     """No effect of an older attempt after a newer one: who writes for a job is who claimed its current attempt."""
     return await _sentences(
         connection,
-        "SELECT format('%s was %s for %s at %s by %s, but attempt %s was claimed by %s', e.path, e.kind, e.job_id,"
-        " e.at, e.writer, c.attempt, coalesce(c.writer, 'nobody')) FROM ledger.effects e LEFT JOIN LATERAL"
-        " (SELECT writer, attempt FROM ledger.claims c WHERE c.job_id = e.job_id AND c.id < e.id"
-        " ORDER BY c.id DESC LIMIT 1) c ON true"
-        " WHERE e.writer <> ALL(:tests) AND e.job_id IS NOT NULL AND e.writer IS DISTINCT FROM c.writer",
+        "SELECT format('%s was %s for %s at %s by %s, but attempt %s was claimed by %s', path, kind, job_id, at,"
+        " writer, attempt, coalesce(ledger.claimer(job_id, id), 'nobody')) FROM ledger.effects"
+        " WHERE writer <> ALL(:tests) AND job_id IS NOT NULL AND writer IS DISTINCT FROM ledger.claimer(job_id, id)",
         tests=list(TEST_WRITERS),
     )
 
@@ -145,13 +142,11 @@ async def transitions_hold_the_claim(connection: AsyncConnection) -> list[str]:
     """Only its claimer renews, commits, blocks, releases or ends a running job; others may claim, cancel or give up."""
     return await _sentences(
         connection,
-        "SELECT format('%s went from %s to %s at %s by %s, but attempt %s was claimed by %s', t.job_id, t.old_status,"
-        " t.status, t.at, t.writer, t.attempt, coalesce(c.writer, 'nobody')) FROM ledger.transitions t"
-        " LEFT JOIN LATERAL (SELECT writer FROM ledger.claims c WHERE c.job_id = t.job_id AND c.id < t.id"
-        " ORDER BY c.id DESC LIMIT 1) c ON true"
-        " WHERE t.operation = 'UPDATE' AND t.old_status = 'running' AND t.attempt = t.old_attempt"
-        " AND t.status <> 'cancelled' AND t.error_type IS DISTINCT FROM 'WorkerDied'"
-        " AND t.writer <> ALL(:tests) AND t.writer IS DISTINCT FROM c.writer",
+        "SELECT format('%s went from %s to %s at %s by %s, but attempt %s was claimed by %s', job_id, old_status,"
+        " status, at, writer, attempt, coalesce(ledger.claimer(job_id, id), 'nobody')) FROM ledger.transitions"
+        " WHERE operation = 'UPDATE' AND old_status = 'running' AND attempt = old_attempt AND status <> 'cancelled'"
+        " AND error_type IS DISTINCT FROM 'WorkerDied'"
+        " AND writer <> ALL(:tests) AND writer IS DISTINCT FROM ledger.claimer(job_id, id)",
         tests=list(TEST_WRITERS),
     )
 

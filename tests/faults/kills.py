@@ -21,16 +21,12 @@ from codebase_mcp.domain import Job, JobPhase
 from codebase_mcp.service import Service
 from tests.faults.checks import completed
 from tests.faults.counting_worker import embedded_texts
-from tests.faults.takeovers import Kill, longest_idle_seconds, takeover_seconds, writer_of
+from tests.faults.takeovers import HOLDERS, Kill, longest_idle_seconds, takeover_seconds, writer_of
 from tests.support.processes import Site
 
 FINISHING_SHARE = 0.05
 """How much of a job's length its finishing counts as when the moment of a kill is chosen."""
 LOOK_SECONDS = 0.02
-
-_HELD = """
-SELECT DISTINCT ON (c.job_id) c.writer, j.* FROM ledger.claims c JOIN codebase_mcp.indexing_jobs j ON j.id = c.job_id
-WHERE j.status = 'running' ORDER BY c.job_id, c.id DESC"""
 
 
 @dataclass
@@ -102,7 +98,7 @@ class Kills:
         self.after_each(self)
 
     async def _kill_if_due(self, lane: Lane) -> None:
-        for held in await self.site.rows(f"SELECT * FROM ({_HELD}) held WHERE id = :id", id=lane.job_id):
+        for held in await self.site.rows(f"SELECT * FROM ({HOLDERS}) held WHERE id = :id", id=lane.job_id):
             worker = self._workers.get(held["writer"])
             if worker is None or not lane.moments or held["files_indexed"] <= lane.files_at_kill:
                 continue

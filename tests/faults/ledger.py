@@ -31,6 +31,9 @@ CREATE INDEX ON ledger.effects (job_id, kind, path);
 CREATE VIEW ledger.claims AS
   SELECT id, at, job_id, attempt, worker_id, writer, old_status, old_worker_id, old_lease FROM ledger.transitions
   WHERE status = 'running' AND attempt > old_attempt;
+CREATE FUNCTION ledger.claimer(job uuid, before bigint) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT writer FROM ledger.claims c WHERE c.job_id = job AND c.id < before ORDER BY c.id DESC LIMIT 1
+$$;
 """
 
 _TRANSITIONS = """

@@ -10,6 +10,11 @@ from uuid import UUID
 
 from tests.support.processes import Site
 
+HOLDERS = """
+SELECT DISTINCT ON (c.job_id) c.writer, j.* FROM ledger.claims c JOIN codebase_mcp.indexing_jobs j ON j.id = c.job_id
+WHERE j.status = 'running' ORDER BY c.job_id, c.id DESC"""
+"""Running jobs with the connection that claimed each."""
+
 _CLAIMED_BY = """
 SELECT job_id, max(id) AS id FROM ledger.claims WHERE writer = :writer AND at < :at GROUP BY job_id"""
 

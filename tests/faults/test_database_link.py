@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests.faults.checks import completed, contents, wasted_files, watched
-from tests.support.freezing import log_lines
+from tests.support.freezing import given_up, log_lines
 from tests.support.link_proxy import COMMIT_ANSWERED, COMMIT_SENT, LinkProxy, Trap, proxied
 from tests.support.processes import PATIENCE_SECONDS, Site, ask, refusal, start
-from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
@@ -36,17 +35,6 @@ async def halted_in_a_copy(proxy: LinkProxy) -> None:
     await in_time(proxy.trap(MIDDLE_OF_A_BATCH, "to server", halts=True).sprung)
 
 
-async def given_up(site: Site, worker: subprocess.Popen[bytes], since: datetime) -> datetime:
-    """Waits until a worker has given a job up, later than `since`; when it did."""
-
-    async def moment() -> datetime | None:
-        lines = await log_lines(site, "job given up", pid=worker.pid)
-        moments = [datetime.fromisoformat(line["timestamp"]) for line in lines]
-        return next((found for found in moments if found > since), None)
-
-    return await until(moment, what="a worker that gives its job up", seconds=PATIENCE_SECONDS)
-
-
 async def test_a_cancel_takes_effect_at_once_while_the_link_of_the_worker_hangs(
     site: Site, corpus: Path, calm_digest: str, seed: random.Random
 ) -> None:
@@ -58,17 +46,17 @@ async def test_a_cancel_takes_effect_at_once_while_the_link_of_the_worker_hangs(
             if is_in_a_copy:
                 await halted_in_a_copy(proxy)
             else:
-                await asyncio.sleep(seed.random())
+                await asyncio.sleep(seed.random() / 20)
                 proxy.halt()
             halted_at = await site.clock()
             answer = await service.cancel_job(job_id, confirmed=True)
             assert (answer.cancelled_at - halted_at).total_seconds() < 1
             at_the_answer = await contents(site)
-            assert await given_up(site, worker, halted_at) - answer.cancelled_at < timedelta(seconds=5)
+            assert await given_up(site, since=answer.cancelled_at, pid=worker.pid) < timedelta(seconds=5)
             proxy.resume()
+            assert await contents(site) == at_the_answer
         job = await completed(site, (await service.start_indexing(str(corpus), force_reindex=True)).job_id)
         assert worker.poll() is None
-    assert at_the_answer["indexed"] >= 5
     assert await site.digest(job) == calm_digest
 
 
@@ -83,12 +71,29 @@ async def test_a_worker_whose_link_hangs_is_replaced_and_changes_nothing_when_th
         halted_at = await site.clock()
         site.worker(**SHORT_LEASE)
         resumed = await site.event(job_id, "resumed")
-        given_up_at = await given_up(site, cut_off, halted_at)
+        given_up_after = await given_up(site, since=halted_at, pid=cut_off.pid)
         proxy.resume()
         job = await completed(site, job_id)
         assert cut_off.poll() is None
-    assert given_up_at - halted_at < timedelta(seconds=LEASE_SECONDS)
+    assert given_up_after < timedelta(seconds=LEASE_SECONDS)
     assert (resumed.created_at - halted_at).total_seconds() < LEASE_SECONDS + 5
+    assert job.files_indexed == job.files_total
+    assert await wasted_files(site) <= BATCH_FILES * (job.attempt - 1)
+    assert await site.digest(job) == calm_digest
+
+
+@pytest.mark.parametrize("whom", ["client", "server"])
+async def test_a_link_of_which_one_end_takes_the_other_to_have_closed_costs_no_more_than_the_batch(
+    site: Site, corpus: Path, calm_digest: str, whom: Literal["client", "server"]
+) -> None:
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        worker = site.worker(database_url=url, **FEW_BATCHES)
+        await site.committed(job_id, 5)
+        proxy.half_close(whom)
+        await site.event(job_id, "blocked")
+        job = await completed(site, job_id)
+        assert worker.poll() is None
     assert job.files_indexed == job.files_total
     assert await wasted_files(site) <= BATCH_FILES * (job.attempt - 1)
     assert await site.digest(job) == calm_digest

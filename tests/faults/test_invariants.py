@@ -119,8 +119,8 @@ PLANTS = [
     ),
     pytest.param(
         rules.attempts_only_rise,
-        f"UPDATE {JOBS} SET status = 'running', slot = 2, worker_id = gen_random_uuid(), lease_expires_at = now()"
-        " WHERE repo_name = 'mill'",
+        f"UPDATE {JOBS} SET status = 'running', worker_id = gen_random_uuid(), lease_expires_at = now(),"
+        f" slot = (SELECT 1 + slot % 3 FROM {JOBS} WHERE status = 'running') WHERE repo_name = 'mill'",
         "went from 0 to 0",
         id="a claim without a new attempt",
     ),

@@ -11,7 +11,7 @@ from codebase_mcp.domain import DiscoveredFile
 from codebase_mcp.indexing import listing
 from codebase_mcp.indexing import survey as surveying
 from codebase_mcp.indexing.git import GitTooSlowError, ignored_paths, list_work_tree
-from codebase_mcp.indexing.survey import Amount, LeftOut, Survey, by_language, largest_directories, survey
+from codebase_mcp.indexing.survey import Amount, LeftOutFiles, Survey, by_language, largest_directories, survey
 from tests.support.repositories import commit, folder_for_anybody, git, git_settings, ordinary_user, write
 
 
@@ -25,7 +25,7 @@ def look(root: Path, seconds: float = 20, *, is_noting: bool = True) -> Survey:
     return survey(root, max_file_bytes=1_000, seconds=seconds, is_noting=is_noting)
 
 
-def left_out(root: Path) -> dict[str, LeftOut]:
+def left_out(root: Path) -> dict[str, LeftOutFiles]:
     return {one.reason: one for one in look(root).left_out}
 
 
@@ -37,14 +37,14 @@ def test_what_is_left_out_is_told_by_reason_with_counts_bytes_and_examples(tmp_p
     write(tmp_path, ".mcpignore", content="data/\n")
     (tmp_path / ".git").mkdir()
     found = left_out(tmp_path)
-    assert found["binary"] == LeftOut("binary", Amount(2, 4), 0, ("a.png", "b/c.png"))
+    assert found["binary"] == LeftOutFiles("binary", Amount(2, 4), 0, ("a.png", "b/c.png"))
     assert found["secret"].examples == (".env",)
     assert found["too large"].amount == Amount(2, 4_000)
-    assert found[listing.FILLED_BY_TOOLS] == LeftOut(
+    assert found[listing.FILLED_BY_TOOLS] == LeftOutFiles(
         listing.FILLED_BY_TOOLS, Amount(3, 6), 2, ("node_modules/", "env/")
     )
-    assert found[listing.IGNORED_BY_GIT] == LeftOut(listing.IGNORED_BY_GIT, Amount(2, 10), 1, ("out/", "secret.txt"))
-    assert found[listing.EXCLUDED_BY_USER] == LeftOut(listing.EXCLUDED_BY_USER, Amount(1, 5), 1, ("data/",))
+    assert found[listing.IGNORED_BY_GIT] == LeftOutFiles(listing.IGNORED_BY_GIT, Amount(2, 10), 1, ("out/", "secret.txt"))
+    assert found[listing.EXCLUDED_BY_USER] == LeftOutFiles(listing.EXCLUDED_BY_USER, Amount(1, 5), 1, ("data/",))
     assert len(found) == 6
 
 
@@ -54,7 +54,7 @@ def test_in_a_work_tree_git_says_what_it_ignores(tmp_path: Path) -> None:
     write(tmp_path, "out/a.c", "out/deep/b.c", "x.o", "inner/y.o", content="123")
     write(tmp_path, ".mcpignore", content="inner/b.py\n")
     found = left_out(tmp_path)
-    assert found[listing.IGNORED_BY_GIT] == LeftOut(
+    assert found[listing.IGNORED_BY_GIT] == LeftOutFiles(
         listing.IGNORED_BY_GIT, Amount(4, 12), 1, ("out/", "inner/y.o", "x.o")
     )
     assert found[listing.EXCLUDED_BY_USER].examples == ("inner/b.py",)

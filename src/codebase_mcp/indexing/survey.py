@@ -39,7 +39,7 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOutFiles:
     """What one rule keeps out of the index. `amount` covers what could be measured in time."""
 
     reason: str
@@ -55,7 +55,7 @@ class Survey:
 
     files: tuple[DiscoveredFile, ...]
     files_unseen: int | None
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutFiles, ...] = ()
     is_left_out_measured: bool = True
 
     @property
@@ -95,9 +95,9 @@ def _kind(reason: str) -> str:
     return TOO_LARGE if reason.startswith(TOO_LARGE) else reason
 
 
-def _left_out(reason: str, found: Sequence[tuple[str, Amount]]) -> LeftOut:
+def _left_out(reason: str, found: Sequence[tuple[str, Amount]]) -> LeftOutFiles:
     largest = sorted(found, key=lambda one: (-one[1].size_bytes, one[0]))[:EXAMPLES]
-    return LeftOut(
+    return LeftOutFiles(
         reason,
         sum((amount for _, amount in found), Amount()),
         sum(path.endswith("/") for path, _ in found),

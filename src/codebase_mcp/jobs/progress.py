@@ -83,7 +83,7 @@ def parsing(files: Sequence[PendingFile]) -> str:
     largest = max(files, key=lambda file: file.size_bytes)
     if largest.size_bytes >= LARGE_FILE_BYTES and 2 * largest.size_bytes >= sum(file.size_bytes for file in files):
         return f"parsing a {largest.size_bytes / 1000:,.0f} KB file ({_shortened(largest.relative_path)})"
-    return f"parsing {_count(len(files), 'file')}"
+    return f"parsing {counted(len(files), 'file')}"
 
 
 # --- read from the row ---
@@ -115,7 +115,7 @@ def _waiting(message: str, seconds: float) -> str:
 def _doing(job: Job) -> str:
     if job.phase is not JobPhase.INDEXING:
         return job.progress_message
-    return f"{job.progress_message}, {job.files_done:,} of {_count(job.files_total, 'file')}"
+    return f"{job.progress_message}, {job.files_done:,} of {counted(job.files_total, 'file')}"
 
 
 def is_orphaned(job: Job, now: datetime) -> bool:
@@ -188,7 +188,7 @@ def outcome(job: Job, reasons: Sequence[LeftOut]) -> str:
     for state, files in ((FileState.SKIPPED, job.files_skipped), (FileState.FAILED, job.files_failed)):
         if files:
             parts.append(f"{files:,} {state}{_in_brackets([one for one in reasons if one.state is state])}")
-    return f"{', '.join(parts)} of {_count(job.files_total, 'file')}, {_count(job.chunks_created, 'chunk')}"
+    return f"{', '.join(parts)} of {counted(job.files_total, 'file')}, {counted(job.chunks_created, 'chunk')}"
 
 
 def _in_brackets(reasons: Sequence[LeftOut]) -> str:
@@ -209,7 +209,7 @@ def roughly(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 

@@ -24,6 +24,7 @@ from codebase_mcp.jobs.estimate import (
     expected_seconds,
 )
 from codebase_mcp.jobs.history import History, history
+from codebase_mcp.jobs.progress import counted
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import disk, index_store, projects
@@ -220,7 +221,7 @@ def _warnings(settings: Settings, indexed: Indexed) -> list[str]:
     if indexed.known is None:
         warnings.append("The index is too large to be compared with the tree in time; all files count as changed.")
     if indexed.history.running_jobs:
-        warnings.append(f"{_number(indexed.history.running_jobs, 'job')} running now; beside it this one takes longer.")
+        warnings.append(f"{counted(indexed.history.running_jobs, 'job')} running now; beside it this one takes longer.")
     return warnings
 
 
@@ -317,14 +318,14 @@ def _earlier(job: CompletedJob) -> EarlierJob:
 def _rests_on(earlier: Sequence[CompletedJob]) -> str:
     if not earlier:
         return "a pace measured on another machine: no job has completed on this one yet"
-    return f"{_number(len(earlier), 'completed job')} of this machine, those of similar size weighing most"
+    return f"{counted(len(earlier), 'completed job')} of this machine, those of similar size weighing most"
 
 
 def _message(looked: Survey, plan: Plan, chunks: int, seconds: float) -> str:
     if not plan.to_index and not looked.is_partial:
-        return f"Nothing has to be indexed: {_number(plan.unchanged, 'file')} unchanged."
+        return f"Nothing has to be indexed: {counted(plan.unchanged, 'file')} unchanged."
     size_mb = sum(file.size_bytes for file in plan.to_index) / 1e6
-    what = f"{_number(len(plan.to_index), 'file')} ({size_mb:,.1f} MB) to index, about {chunks:,} chunks"
+    what = f"{counted(len(plan.to_index), 'file')} ({size_mb:,.1f} MB) to index, about {chunks:,} chunks"
     if looked.files_unseen is None:
         return f"At least {what}, at least {seconds:,.0f} s: the tree is too large to be listed in time."
     if looked.files_unseen:
@@ -333,7 +334,3 @@ def _message(looked: Survey, plan: Plan, chunks: int, seconds: float) -> str:
             f"{len(looked.files) + looked.files_unseen:,} files."
         )
     return f"{what}, about {seconds:,.0f} s."
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
