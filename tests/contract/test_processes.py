@@ -200,7 +200,8 @@ def _wait_for_port(port: int) -> None:
             return
 
 
-async def test_http_serves_the_same_tools_and_ends_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+async def test_http_serves_the_same_tools_and_ends_on_a_signal(tmp_path: Path, how: signal.Signals) -> None:
     port = _free_port()
     with serving(tmp_path, "--transport", "http", "--port", str(port)) as served:
         _wait_for_port(port)
@@ -208,7 +209,7 @@ async def test_http_serves_the_same_tools_and_ends_on_sigterm(tmp_path: Path) ->
             assert len(await client.list_tools()) == 9
             bad = await client.call_tool("get_job_status", {"job_id": "7"}, raise_on_error=False)
         assert bad.content[0].text.startswith('VALIDATION_ERROR: job_id = "7"')
-        served.process.send_signal(signal.SIGTERM)
+        served.process.send_signal(how)
         seconds, err = served.end()
     assert seconds < PROMPTLY_SECONDS
     assert served.process.returncode == 0

@@ -185,6 +185,7 @@ async def test_a_start_of_an_unchanged_repository_is_expected_to_be_short(
     service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "SECONDS_PER_BYTE", 1.0)
+    monkeypatch.setattr(estimate, "GLANCE_SECONDS", 10)
     first = await service.start_indexing(str(bench.root))
     assert first.estimated_duration_seconds is not None
     assert first.estimated_duration_seconds > 200

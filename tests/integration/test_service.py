@@ -21,7 +21,7 @@ from codebase_mcp.errors import (
     StorageFullError,
 )
 from codebase_mcp.jobs import store
-from codebase_mcp.service import Service, facade
+from codebase_mcp.service import Service, estimate, facade
 from codebase_mcp.storage import projects, tables
 from tests.support import jobs
 from tests.support.runs import SERVED, Bench, everything
@@ -161,7 +161,10 @@ async def test_nothing_is_cancelled_or_removed_unconfirmed(service: Service, ben
 # --- starting ---
 
 
-async def test_a_start_answers_with_the_job_and_where_its_index_goes(service: Service, bench: Bench) -> None:
+async def test_a_start_answers_with_the_job_and_where_its_index_goes(
+    service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "GLANCE_SECONDS", 10)
     started = await service.start_indexing(str(bench.root), name=" My shop ")
     assert (started.status, started.already_running, started.project_id) == (JobStatus.PENDING, False, "default")
     assert started.database_name == tables.schema_name("default")

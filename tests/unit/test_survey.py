@@ -43,7 +43,9 @@ def test_what_is_left_out_is_told_by_reason_with_counts_bytes_and_examples(tmp_p
     assert found[listing.FILLED_BY_TOOLS] == LeftOutFiles(
         listing.FILLED_BY_TOOLS, Amount(3, 6), 2, ("node_modules/", "env/")
     )
-    assert found[listing.IGNORED_BY_GIT] == LeftOutFiles(listing.IGNORED_BY_GIT, Amount(2, 10), 1, ("out/", "secret.txt"))
+    assert found[listing.IGNORED_BY_GIT] == LeftOutFiles(
+        listing.IGNORED_BY_GIT, Amount(2, 10), 1, ("out/", "secret.txt")
+    )
     assert found[listing.EXCLUDED_BY_USER] == LeftOutFiles(listing.EXCLUDED_BY_USER, Amount(1, 5), 1, ("data/",))
     assert len(found) == 6
 

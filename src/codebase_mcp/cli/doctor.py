@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def doctor(*, json: JsonOption = False) -> int:
-    """Check the installation: versions, database, worker, model, disk. Each failure comes with its fix.
+    """Check the installation: versions, database, worker, jobs, model, disk, logs. Each failure comes with its fix.
 
     Exit code 1 when a check fails.
 

@@ -188,11 +188,8 @@ def _prefixes_of(model: str) -> Prefixes:
 def service_embedder(settings: Settings) -> ServiceEmbedder:
     """The service that `settings` describe; it is not asked anything yet."""
     url, model, dimensions = settings.embedding_url, settings.embedding_model, settings.embedding_dimensions
-    if url is None or model is None:
-        raise EmbeddingError(
-            f"The embedding provider {settings.embedding_provider} needs CODEBASE_MCP_EMBEDDING_URL and "
-            "CODEBASE_MCP_EMBEDDING_MODEL. Set both."
-        )
+    assert url is not None, "settings without it are refused"
+    assert model is not None, "settings without it are refused"
     is_ollama = settings.embedding_provider == "ollama"
     key = settings.embedding_api_key
     link = ServiceLink(
