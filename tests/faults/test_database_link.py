@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
 import pytest
 
@@ -33,6 +37,18 @@ async def halted_in_a_copy(proxy: LinkProxy) -> None:
     """Halts the link when the server has been told to expect rows and has got none: it waits for them, and the job's
     row is locked."""
     await in_time(proxy.trap(MIDDLE_OF_A_BATCH, "to server", halts=True).sprung)
+
+
+@asynccontextmanager
+async def under_way(
+    site: Site, corpus: Path, **knobs: object
+) -> AsyncIterator[tuple[LinkProxy, UUID, subprocess.Popen[bytes]]]:
+    """A job of which a worker, over a link of its own, has committed some files."""
+    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
+        job_id = (await service.start_indexing(str(corpus))).job_id
+        worker = site.worker(database_url=url, **knobs)
+        await site.committed(job_id, 5)
+        yield proxy, job_id, worker
 
 
 async def test_a_cancel_takes_effect_at_once_while_the_link_of_the_worker_hangs(
@@ -63,10 +79,7 @@ async def test_a_cancel_takes_effect_at_once_while_the_link_of_the_worker_hangs(
 async def test_a_worker_whose_link_hangs_is_replaced_and_changes_nothing_when_the_link_flows_again(
     site: Site, corpus: Path, calm_digest: str
 ) -> None:
-    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
-        job_id = (await service.start_indexing(str(corpus))).job_id
-        cut_off = site.worker(database_url=url, **SHORT_LEASE)
-        await site.committed(job_id, 5)
+    async with under_way(site, corpus, **SHORT_LEASE) as (proxy, job_id, cut_off):
         await halted_in_a_copy(proxy)
         halted_at = await site.clock()
         site.worker(**SHORT_LEASE)
@@ -86,10 +99,7 @@ async def test_a_worker_whose_link_hangs_is_replaced_and_changes_nothing_when_th
 async def test_a_link_of_which_one_end_takes_the_other_to_have_closed_costs_no_more_than_the_batch(
     site: Site, corpus: Path, calm_digest: str, whom: Literal["client", "server"]
 ) -> None:
-    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
-        job_id = (await service.start_indexing(str(corpus))).job_id
-        worker = site.worker(database_url=url, **FEW_BATCHES)
-        await site.committed(job_id, 5)
+    async with under_way(site, corpus, **FEW_BATCHES) as (proxy, job_id, worker):
         proxy.half_close(whom)
         await site.event(job_id, "blocked")
         job = await completed(site, job_id)
@@ -102,10 +112,7 @@ async def test_a_link_of_which_one_end_takes_the_other_to_have_closed_costs_no_m
 async def test_a_link_of_one_kilobyte_per_second_holds_a_job_up_and_does_no_harm(
     site: Site, corpus: Path, calm_digest: str
 ) -> None:
-    async with proxied(site.layout.url) as (proxy, url), site.service() as service, watched(site):
-        job_id = (await service.start_indexing(str(corpus))).job_id
-        worker = site.worker(database_url=url, **SHORT_LEASE)
-        await site.committed(job_id, 5)
+    async with under_way(site, corpus, **SHORT_LEASE) as (proxy, job_id, worker):
         proxy.bytes_per_second = 1_000
         await log_lines(site, "job given up", pid=worker.pid)
         assert worker.poll() is None
