@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 REPO ?= .
 QUERIES ?=
+# How many processes run tests side by side; the fault tests mostly wait.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check format lint types contracts unit test soak mutants bench model clean
@@ -47,7 +49,7 @@ unit: $(STAMP)
 
 test: $(STAMP) lint types contracts ## Lint, types, contracts and every test against a real PostgreSQL, with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=85
 	@$(BIN)/coverage report --include='src/codebase_mcp/jobs/*,src/codebase_mcp/storage/*' --skip-covered --fail-under=95
