@@ -166,7 +166,13 @@ RUNNING = (
     Mutant(
         "patience with a helper",
         "a server starts one more worker every five seconds",
-        (Edit(SPAWN, "if self._has_started_one(HELPER_SECONDS):", "if False:"),),
+        (
+            Edit(
+                SPAWN,
+                'self._spawn(HELPER_SECONDS, "--ignore-host-lock")',
+                'self._spawn(RESPAWN_SECONDS, "--ignore-host-lock")',
+            ),
+        ),
         (
             "tests/unit/test_spawn.py"
             "::test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_half_a_minute",

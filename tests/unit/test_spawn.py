@@ -160,6 +160,18 @@ def test_a_worker_of_an_older_version_that_is_frozen_as_well_gets_a_second_besid
     assert popen.started[0].arguments[-1] == "--ignore-host-lock"
 
 
+def test_a_worker_that_freezes_soon_after_its_start_is_helped_as_soon_as_any(
+    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner, now = Spawner(settings), 1000.0
+    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    assert spawner.ensure_worker(SOME_WORK)
+    with held_lock(settings):
+        now += spawn.RESPAWN_SECONDS + 0.1
+        assert spawner.ensure_worker(LAPSED_WORK)
+    assert popen.started[1].arguments[-1] == "--ignore-host-lock"
+
+
 def test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_half_a_minute(
     settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

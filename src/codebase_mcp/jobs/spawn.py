@@ -109,24 +109,22 @@ class Spawner:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._spawned: subprocess.Popen[bytes] | None = None
-        self._spawned_at = float("-inf")
+        self._patient_until = float("-inf")
 
     def ensure_worker(self, work: WaitingWork) -> bool:
         """Starts a worker if active jobs have none; True if it did. Returns at once."""
         self._reap()
-        if self._settings.worker != "spawn" or not work.active or self._has_started_one(RESPAWN_SECONDS):
+        if self._settings.worker != "spawn" or not work.active or self._is_patient():
             return False
         holder = living_worker(self._settings)
         if holder is None:
-            self._spawn()
-        elif self._has_started_one(HELPER_SECONDS):
-            return False
+            self._spawn(RESPAWN_SECONDS)
         elif work.longest_lapse_seconds > LAPSE_SECONDS and self._has_room():
             # The holder of the lock is frozen: a lease lapsed, or work waits although a slot is free.
-            self._spawn("--ignore-host-lock")
+            self._spawn(HELPER_SECONDS, "--ignore-host-lock")
         elif holder in {worker.pid for worker in _older_workers(self._settings)}:
             # An older worker is asked to leave by the one that takes its place: so nobody else comes in between.
-            self._spawn()
+            self._spawn(HELPER_SECONDS)
         else:
             return False
         return True
@@ -135,15 +133,15 @@ class Spawner:
         """Prevents: ever more workers on a machine that is too busy for those it has."""
         return sum(worker.is_spawned for worker in living_workers(self._settings)) < MOST_WORKERS
 
-    def _has_started_one(self, within_seconds: float) -> bool:
-        """A worker that died is as good as none."""
-        return self._spawned is not None and time.monotonic() - self._spawned_at < within_seconds
+    def _is_patient(self) -> bool:
+        """With the worker that it started last; one that died is as good as none."""
+        return self._spawned is not None and time.monotonic() < self._patient_until
 
     def _reap(self) -> None:
         if self._spawned is not None and self._spawned.poll() is not None:
             self._spawned = None
 
-    def _spawn(self, *flags: str) -> None:
+    def _spawn(self, patience_seconds: float, *flags: str) -> None:
         self._settings.log_dir.mkdir(parents=True, exist_ok=True)
         with (self._settings.log_dir / "worker-output.log").open("ab") as output:
             self._spawned = subprocess.Popen(
@@ -155,5 +153,5 @@ class Spawner:
                 env=os.environ | self._settings.as_environment(),
                 start_new_session=True,
             )
-        self._spawned_at = time.monotonic()
+        self._patient_until = time.monotonic() + patience_seconds
         log.info("worker started", worker_pid=self._spawned.pid, flags=flags)
