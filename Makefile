@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 REPO ?= .
 QUERIES ?=
 # How many processes run tests side by side; the fault tests mostly wait.
-JOBS ?= 3
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check format lint types contracts unit test soak mutants bench model clean

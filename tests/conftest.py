@@ -105,6 +105,6 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, application_name="tests", control_seconds=5)
+    opened = Database(database_url, application_name="tests", control_seconds=30)
     yield opened
     await opened.close()

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 import codebase_mcp
 from codebase_mcp.jobs import registry, spawn, upgrade
 from codebase_mcp.jobs.registry import Registration, living_workers
-from codebase_mcp.jobs.spawn import LEAVE_AFTER_BATCH, HostLock, Spawner
+from codebase_mcp.jobs.spawn import LEAVE_AFTER_BATCH, HostLock, Spawner, lock_path
 from codebase_mcp.jobs.store import WaitingWork
 from codebase_mcp.settings import Settings
 from tests.support.waiting import until_now
@@ -140,9 +140,10 @@ def test_a_worker_is_started_in_place_of_an_older_one(
 ) -> None:
     spawned: list[tuple[str, ...]] = []
     monkeypatch.setattr(spawn, "is_older", lambda version: version == codebase_mcp.__version__)
-    monkeypatch.setattr(Spawner, "_spawn", lambda _self, *flags: spawned.append(flags))
+    monkeypatch.setattr(Spawner, "_spawn", lambda _self, _patience_seconds, *flags: spawned.append(flags))
     lock = HostLock(settings)
     assert lock.take()
+    lock_path(settings).write_text(f"{registered.pid}\n")
     assert Spawner(settings).ensure_worker(SOME_WORK)
     assert spawned == [()]
     assert registered.poll() is None
