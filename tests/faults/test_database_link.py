@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from tests.faults.checks import completed, contents, wasted_files, watched
-from tests.support.freezing import given_up, log_lines
+from tests.support.freezing import LET_GO, given_up, log_lines
 from tests.support.link_proxy import COMMIT_ANSWERED, COMMIT_SENT, LinkProxy, Trap, proxied
 from tests.support.processes import PATIENCE_SECONDS, Site, ask, refusal, start
 
@@ -114,7 +114,7 @@ async def test_a_link_of_one_kilobyte_per_second_holds_a_job_up_and_does_no_harm
 ) -> None:
     async with under_way(site, corpus, **SHORT_LEASE) as (proxy, job_id, worker):
         proxy.bytes_per_second = 1_000
-        await log_lines(site, "job given up", pid=worker.pid)
+        await log_lines(site, LET_GO, pid=worker.pid)
         assert worker.poll() is None
         proxy.resume()
         job = await completed(site, job_id)

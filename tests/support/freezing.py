@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,9 @@ import psutil
 from tests.support.processes import PATIENCE_SECONDS, Site
 from tests.support.slow_worker import halt_mark
 from tests.support.waiting import until
+
+LET_GO = ("job given up", "job blocked", "end of job not recorded; the lease will lapse")
+THROWN_OUT_BEFORE = timedelta(seconds=0.5)
 
 
 def slow_worker(site: Site, *options: str, **knobs: object) -> subprocess.Popen[bytes]:
@@ -56,24 +60,29 @@ async def clock_shows(site: Site, moment: datetime) -> None:
 
 
 async def log_lines(
-    site: Site, event: str, number: int = 1, *, since: datetime | None = None, **values: object
+    site: Site, event: str | Collection[str], number: int = 1, *, since: datetime | None = None, **values: object
 ) -> list[dict[str, Any]]:
-    """Waits until the workers' log has that many lines about an event with these values."""
+    """Waits until the workers' log has that many lines about an event, or any of several, with these values."""
     log = site.data_dir / "logs" / "worker.log"
     told = {name: value if isinstance(value, int) else str(value) for name, value in values.items()}
-    wanted = {"event": event} | told
+    events = {event} if isinstance(event, str) else set(event)
 
     def enough() -> list[dict[str, Any]] | None:
         lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        found = [line for line in lines if wanted.items() <= line.items() and (since is None or _moment(line) >= since)]
+        told_of = [line for line in lines if line["event"] in events and told.items() <= line.items()]
+        found = [line for line in told_of if since is None or _moment(line) >= since]
         return found if len(found) >= number else None
 
-    return await until(enough, what=f"{number} log lines {wanted}", seconds=PATIENCE_SECONDS)
+    return await until(enough, what=f"{number} log lines {events} {told}", seconds=PATIENCE_SECONDS)
 
 
 async def given_up(site: Site, *, since: datetime, **values: object) -> timedelta:
-    """Waits until a worker gives a job up; how long after `since` it did."""
-    return _moment((await log_lines(site, "job given up", since=since, **values))[0]) - since
+    """Waits until a worker lets a job go; how long after `since` it did.
+
+    A cancel that has to throw the worker out finds that it has blocked the job a moment before.
+    """
+    lines = await log_lines(site, LET_GO, since=since - THROWN_OUT_BEFORE, **values)
+    return _moment(lines[0]) - since
 
 
 def _moment(line: dict[str, Any]) -> datetime:
