@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from tests.faults.checks import completed, contents, wasted_files, watched
-from tests.support.freezing import LET_GO, given_up, log_lines
+from tests.support.freezing import LET_GO, frozen, given_up, log_lines, wake
 from tests.support.link_proxy import COMMIT_ANSWERED, COMMIT_SENT, LinkProxy, Trap, proxied
 from tests.support.processes import PATIENCE_SECONDS, Site, ask, refusal, start
 
@@ -163,8 +164,9 @@ async def test_a_canceller_whose_own_link_hangs_is_told_and_cancels_as_soon_as_i
         site.client(database_url=url, worker="external") as client,
     ):
         job_id = await start(client, corpus)
-        site.worker()
-        await site.committed(job_id, 5)
+        # It stands still, or the job would be done before the cancel comes through.
+        worker = site.doomed_worker("committed", 5, signal.SIGSTOP)
+        await frozen(site, worker)
         proxy.halt()
         told = await refusal(client, "cancel_job", job_id=job_id, confirmed=True)
         assert told.startswith("DATABASE_ERROR: The database cannot be reached")
@@ -173,5 +175,6 @@ async def test_a_canceller_whose_own_link_hangs_is_told_and_cancels_as_soon_as_i
         flows_at = await site.clock()
         assert (await ask(client, "cancel_job", job_id=job_id, confirmed=True))["status"] == "cancelled"
         cancelled = await site.job(job_id)
+        await wake(site, worker)
     assert cancelled.cancelled_at is not None
     assert (cancelled.cancelled_at - flows_at).total_seconds() < 1
