@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -143,7 +144,8 @@ async def test_a_server_leaves_in_time_though_its_database_hangs(site: Site, how
         await until(lambda: log.exists() and "database ready" in log.read_text(), what="a ready server", seconds=60)
         database = site.postgres_processes()
         for process in database:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a session may end at any time
+                process.suspend()
         told = time.monotonic()
         if how == "a signal":
             server.send_signal(signal.SIGINT)
@@ -154,7 +156,8 @@ async def test_a_server_leaves_in_time_though_its_database_hangs(site: Site, how
             gone_after = time.monotonic() - told
         finally:
             for process in database:
-                process.resume()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
     finally:
         server.kill()
         server.wait()
