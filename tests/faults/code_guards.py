@@ -61,6 +61,12 @@ WRITING = (
         (f"{UNLUCKY}::test_a_running_job_is_blocked_before_the_disk_is_full",),
     ),
     Mutant(
+        "no file list in a full disk's last bytes",
+        "the list of files is stored until the disk is full",
+        (Edit(RUNNER, "        await self._tools.require_free_disk()\n", ""),),
+        (f"{UNLUCKY}::test_a_list_of_files_is_not_stored_in_the_last_bytes_of_a_disk",),
+    ),
+    Mutant(
         "mass deletion at the end",
         "an empty root removes every file",
         (Edit(FINISHING, "            await asyncio.to_thread(refuse_an_empty_root, job.repo_path)\n", ""),),

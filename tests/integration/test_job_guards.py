@@ -12,6 +12,7 @@ from codebase_mcp.domain import Job, JobStatus
 from codebase_mcp.errors import DatabaseUnavailableError
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.store import BatchCounts
+from codebase_mcp.storage import disk
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
 from tests.support.databases import several
@@ -38,19 +39,19 @@ async def test_a_batch_that_fails_at_its_end_leaves_nothing(bench: Bench, point:
     assert job.chunks_created == await jobs.scalar(bench.database, f"SELECT count(*) FROM {bench.schema}.code_chunks")
 
 
-async def test_a_running_job_is_blocked_before_the_disk_is_full(bench: Bench) -> None:
+async def test_a_list_of_files_is_not_stored_in_the_last_bytes_of_a_disk(bench: Bench) -> None:
     bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=10**18)
     job = await bench.run()
-    assert (job.status, job.error_type, counts(job)) == (JobStatus.BLOCKED, "StorageFullError", (0, 0, 0, 0))
+    assert (job.status, job.error_type, job.files_total) == (JobStatus.BLOCKED, "StorageFullError", 0)
     assert "indexing needs 250,000,000,000 MB" in str(job.error_message)
-    assert await bench.indexed() == {}
+    assert await jobs.file_states(bench.database, job.id) == {}
 
 
-# --- a root that is away for a moment ---
+# --- what changes under a running job ---
 
 
 class MeddlingPool(ThreadPool):
-    """Does something to the repository just before its files are read."""
+    """Does something just before files are read."""
 
     def __init__(self, meddle: Callable[[], object]) -> None:
         self._meddle = meddle
@@ -58,6 +59,15 @@ class MeddlingPool(ThreadPool):
     async def run(self, function: Callable[[Any], Any], given: Any) -> Any:
         self._meddle()
         return await super().run(function, given)
+
+
+async def test_a_running_job_is_blocked_before_the_disk_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=1_000)
+    bench.pool = MeddlingPool(lambda: monkeypatch.setattr(disk, "free_bytes", lambda _settings: 0))
+    job = await bench.run()
+    assert (job.status, job.error_type, counts(job)) == (JobStatus.BLOCKED, "StorageFullError", (0, 0, 0, 0))
+    assert job.files_total == len(SHOP)
+    assert await bench.indexed() == {}
 
 
 async def test_a_root_that_is_away_only_while_a_batch_is_read_deletes_nothing(bench: Bench) -> None:

@@ -179,6 +179,7 @@ class JobRunner:
             "to_index": await asyncio.to_thread(amounts_to_index, captured),
         }
         pending = sum(file.state is FileState.PENDING for file in captured)
+        await self._tools.require_free_disk()
         async with database.transaction("writers", target.schema) as connection:
             await store.capture(connection, self._claim, captured, remembered)
         if pending >= BULK_LOAD_FILES:
