@@ -56,6 +56,23 @@ def popen(monkeypatch: pytest.MonkeyPatch) -> FakePopen:
     return fake
 
 
+@dataclass
+class Clock:
+    """What the spawner takes for the time."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(spawn.time, "monotonic", clock)
+    return clock
+
+
 @contextlib.contextmanager
 def held_lock(settings: Settings) -> Iterator[None]:
     lock = HostLock(settings)
@@ -142,13 +159,12 @@ def older_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.mark.usefixtures("older_worker")
 def test_a_worker_of_an_older_version_is_replaced_and_given_time_to_leave(
-    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, popen: FakePopen, clock: Clock
 ) -> None:
-    spawner, now = Spawner(settings), 1000.0
-    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    spawner = Spawner(settings)
     assert spawner.ensure_worker(SOME_WORK)
     assert popen.started[0].arguments[-1] == "--spawned"
-    now += spawn.HELPER_SECONDS - 0.1
+    clock.now += spawn.HELPER_SECONDS - 0.1
     assert not spawner.ensure_worker(SOME_WORK)
 
 
@@ -161,29 +177,27 @@ def test_a_worker_of_an_older_version_that_is_frozen_as_well_gets_a_second_besid
 
 
 def test_a_worker_that_freezes_soon_after_its_start_is_helped_as_soon_as_any(
-    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, popen: FakePopen, clock: Clock
 ) -> None:
-    spawner, now = Spawner(settings), 1000.0
-    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    spawner = Spawner(settings)
     assert spawner.ensure_worker(SOME_WORK)
     with held_lock(settings):
-        now += spawn.RESPAWN_SECONDS + 0.1
+        clock.now += spawn.RESPAWN_SECONDS + 0.1
         assert spawner.ensure_worker(LAPSED_WORK)
     assert popen.started[1].arguments[-1] == "--ignore-host-lock"
 
 
 def test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_half_a_minute(
-    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, popen: FakePopen, clock: Clock
 ) -> None:
-    spawner, now = Spawner(settings), 1000.0
-    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    spawner = Spawner(settings)
     with held_lock(settings):
         assert spawner.ensure_worker(LAPSED_WORK)
-        now += spawn.HELPER_SECONDS - 0.1
+        clock.now += spawn.HELPER_SECONDS - 0.1
         assert not spawner.ensure_worker(LAPSED_WORK)
         popen.started[0].code = 1
         assert spawner.ensure_worker(LAPSED_WORK), "a helper that died is no help"
-        now += spawn.HELPER_SECONDS + 0.1
+        clock.now += spawn.HELPER_SECONDS + 0.1
         assert spawner.ensure_worker(LAPSED_WORK)
 
 
@@ -200,14 +214,13 @@ def test_many_processes_that_see_a_lapse_start_no_more_helpers_than_jobs_can_run
 
 
 def test_a_worker_that_is_just_starting_is_not_started_twice(
-    settings: Settings, popen: FakePopen, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, popen: FakePopen, clock: Clock
 ) -> None:
-    spawner, now = Spawner(settings), 1000.0
-    monkeypatch.setattr(spawn.time, "monotonic", lambda: now)
+    spawner = Spawner(settings)
     assert spawner.ensure_worker(SOME_WORK)
-    now += spawn.RESPAWN_SECONDS - 0.1
+    clock.now += spawn.RESPAWN_SECONDS - 0.1
     assert not spawner.ensure_worker(SOME_WORK)
-    now += 0.2
+    clock.now += 0.2
     assert spawner.ensure_worker(SOME_WORK)
 
 

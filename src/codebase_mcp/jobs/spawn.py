@@ -35,8 +35,7 @@ LOOK_SECONDS = 0.2
 RESPAWN_SECONDS = 5.0
 """A worker takes about a second until it holds the lock; before that, another one is not started."""
 HELPER_SECONDS = 30.0
-"""On a busy machine a second worker may take so long to get a job, or an older one to leave; more of them would make it
-busier."""
+"""So long a second worker may take to get a job, or an older one to leave: more of them make a busy machine busier."""
 MOST_WORKERS = 1 + MAX_RUNNING_JOBS
 """One that is frozen, and one for each job that must run alone."""
 LEAVE_AFTER_BATCH = signal.SIGUSR1
