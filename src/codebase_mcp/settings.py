@@ -95,11 +95,12 @@ class Settings(BaseSettings):
     def _complete(cls, value: str | None, others: ValidationInfo) -> str | None:
         """No service is guessed for openai: source code must not leave the machine because a line was forgotten."""
         provider, name = others.data.get("embedding_provider"), str(others.field_name)
+        value = (value or "").strip() or None
         if value is not None and name == "embedding_url":
             _check_address(value)
         if provider == "openai" and value is None:
             raise ValueError(f"must be set for the provider openai, for example {_EMBEDDING_EXAMPLES[name]}")
-        return _EMBEDDING_DEFAULTS.get(str(provider), {}).get(name) if value is None else value.strip()
+        return value or _EMBEDDING_DEFAULTS.get(str(provider), {}).get(name)
 
     @field_validator("embedding_api_key")
     @classmethod

@@ -6,6 +6,7 @@ from tests.faults.mutation import Edit, Mutant
 
 RUNNER = "src/codebase_mcp/jobs/runner.py"
 BATCHES = "src/codebase_mcp/jobs/batches.py"
+FENCED = "src/codebase_mcp/jobs/fenced.py"
 FINISHING = "src/codebase_mcp/jobs/finishing.py"
 WORKER = "src/codebase_mcp/jobs/worker.py"
 SPAWN = "src/codebase_mcp/jobs/spawn.py"
@@ -65,6 +66,18 @@ WRITING = (
         "the list of files is stored until the disk is full",
         (Edit(RUNNER, "        await self._tools.require_free_disk()\n", ""),),
         (f"{UNLUCKY}::test_a_list_of_files_is_not_stored_in_the_last_bytes_of_a_disk",),
+    ),
+    Mutant(
+        "no step of the end in a full disk's last bytes",
+        "a job's last steps go on until the disk is full",
+        (Edit(FENCED, "        await self.tools.require_free_disk()\n", ""),),
+        (f"{UNLUCKY}::test_deleted_files_are_not_removed_in_the_last_bytes_of_a_disk",),
+    ),
+    Mutant(
+        "a newer project schema",
+        "a job fails because a newer program has migrated its project",
+        (Edit(RUNNER, " or isinstance(error, SchemaMismatchError)", ""),),
+        (f"{UNLUCKY}::test_a_job_waits_for_a_newer_worker_when_its_project_was_migrated_by_one",),
     ),
     Mutant(
         "mass deletion at the end",

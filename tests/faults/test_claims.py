@@ -111,12 +111,16 @@ async def test_fifty_starts_of_one_repository_by_many_names_through_several_serv
 
 async def _sooner_or_later(start: Callable[[str], Awaitable[tuple[UUID, bool]]], name: str) -> tuple[UUID, bool]:
     """On a very busy machine a start may be told that all connections are busy, and to try again."""
-    while True:
+
+    async def started() -> tuple[UUID, bool] | None:
         try:
             return await start(name)
         except (DatabaseUnavailableError, AssertionError) as error:
             if "connections are busy" not in str(error):
                 raise
+            return None
+
+    return await until(started, seconds=60, what="a start that finds a connection")
 
 
 async def _start_by_tool(client: Client[Any], repo_path: str) -> tuple[UUID, bool]:

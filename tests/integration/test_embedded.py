@@ -255,6 +255,21 @@ def test_a_log_for_whose_copy_the_disk_has_no_room_is_lost_and_the_database_is_n
     assert log.stat().st_size < 1_000_000
 
 
+def test_a_log_whose_copy_fails_for_another_reason_stays_as_it_is(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    ensure_running(data_dir)
+    log = data_dir / "logs" / "postgresql.log"
+    with log.open("ab") as file:
+        file.truncate(20_000_000)
+    monkeypatch.setattr(embedded.shutil, "copyfile", forbidden)
+    ensure_running(data_dir)
+    assert log.stat().st_size >= 20_000_000
+
+
 # --- clients ---
 
 

@@ -106,7 +106,7 @@ async def test_the_job_that_runs_is_named(service: Service, bench: Bench) -> Non
 async def test_a_disk_that_would_stop_a_start_is_a_warning(bench: Bench) -> None:
     settings = bench.settings.model_copy(update=SERVED | {"min_free_disk_bytes": 10**18, "database_url": None})
     indexed = estimate.Indexed(None, {}, [], None, (await _past(bench.database)))
-    [warning] = estimate._warnings(settings, indexed)
+    [warning] = estimate._warnings(settings, estimate.Request(bench.root, "default", False), indexed)
     assert "1,000,000,000,000 MB" in warning
 
 
@@ -157,6 +157,16 @@ async def test_an_index_too_large_to_compare_with_is_said(
     report = await service.estimate_indexing(str(bench.root))
     assert (report.files_to_index, report.files_to_remove) == (5, None)
     assert "too large to be compared" in report.warnings[0]
+    assert (await service.estimate_indexing(str(bench.root), force_reindex=True)).warnings == []
+
+
+async def test_a_forced_start_is_estimated_however_large_the_index_is(
+    service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.run()
+    monkeypatch.setattr(estimate, "COMPARED_FILES_AT_A_GLANCE", 4)
+    started = await service.start_indexing(str(bench.root), force_reindex=True)
+    assert started.estimated_duration_seconds is not None
 
 
 async def test_a_service_that_is_away_is_a_warning_and_files_stay_unchanged(service: Service, bench: Bench) -> None:

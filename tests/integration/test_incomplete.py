@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobStatus
-from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError, StorageFullError
+from codebase_mcp.errors import InvalidInputError, ProjectNotFoundError, RepositoryNotFoundError, StorageFullError
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.store import BatchCounts
@@ -149,6 +150,30 @@ async def test_a_repository_that_was_never_begun_can_be_removed(service: Service
         await service.remove_repository("shop", confirmed=True)
     await start(service, bench)
     assert await states(service) == ["indexing"]
+
+
+async def test_a_first_job_that_ends_just_before_it_is_cancelled_is_removed_with_its_index(
+    service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(service, bench)
+    cancel = store.cancel
+
+    async def cancelled_too_late(*arguments: Any) -> Job | None:
+        await bench.carry_on()
+        return await cancel(*arguments)
+
+    monkeypatch.setattr(store, "cancel", cancelled_too_late)
+    assert (await service.remove_repository("shop", confirmed=True)).files_removed == len(SHOP)
+    with pytest.raises(ProjectNotFoundError):
+        await states(service)
+
+
+async def test_a_repository_that_was_never_begun_is_removed_by_a_path_as_people_write_it(
+    service: Service, bench: Bench
+) -> None:
+    await start(service, bench)
+    await service.remove_repository(f"{bench.root}/../{bench.root.name}/", confirmed=True)
+    assert await states(service) == []
 
 
 async def test_a_name_that_an_index_and_a_first_job_share_removes_neither(service: Service, bench: Bench) -> None:

@@ -61,6 +61,19 @@ class MeddlingPool(ThreadPool):
         return await super().run(function, given)
 
 
+async def test_deleted_files_are_not_removed_in_the_last_bytes_of_a_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.run()
+    (bench.root / sorted(SHOP)[0]).unlink()
+    bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=1_000)
+    fills_up = {"finishing": lambda: monkeypatch.setattr(disk, "free_bytes", lambda _settings: 0)}
+    bench.on_point = lambda point: fills_up.get(point, lambda: None)()
+    job = await bench.run()
+    assert (job.status, job.error_type) == (JobStatus.BLOCKED, "StorageFullError")
+    assert set(await bench.indexed()) == set(SHOP)
+
+
 async def test_a_running_job_is_blocked_before_the_disk_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=1_000)
     bench.pool = MeddlingPool(lambda: monkeypatch.setattr(disk, "free_bytes", lambda _settings: 0))
@@ -87,6 +100,14 @@ async def test_a_root_that_goes_away_before_deleted_files_are_removed_keeps_them
     job = await bench.run(force_reindex=True)
     assert (job.status, job.error_type) == (JobStatus.FAILED, "RepositoryUnreadableError")
     assert await bench.indexed() == SHOP
+
+
+async def test_a_job_waits_for_a_newer_worker_when_its_project_was_migrated_by_one(bench: Bench) -> None:
+    await bench.run()
+    await jobs.execute(bench.database, f"UPDATE {bench.schema}.alembic_version SET version_num = '9999'")
+    job = await bench.run(force_reindex=True)
+    assert (job.status, job.error_type) == (JobStatus.BLOCKED, "SchemaMismatchError")
+    assert "Upgrade codebase-mcp" in str(job.error_message)
 
 
 # --- rows that somebody holds ---

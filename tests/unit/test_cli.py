@@ -570,15 +570,20 @@ def test_the_workers_alone_can_be_stopped(run: Run) -> None:
     assert [name for name, _ in service.calls] == ["stop_workers", "close"]
 
 
-@pytest.mark.parametrize("tokens", [["worker"], ["serve"]])
+@pytest.mark.parametrize("command", ["worker", "serve"])
+@pytest.mark.parametrize("times", [("3", "0.6", "0.5"), ("30", "2.3", "2.25")])
 def test_a_renewal_that_comes_too_late_for_the_lease_is_refused(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tokens: list[str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, times: tuple[str, str, str]
 ) -> None:
-    monkeypatch.setenv("CODEBASE_MCP_LEASE_SECONDS", "3")
-    monkeypatch.setenv("CODEBASE_MCP_RENEW_SECONDS", "0.6")
-    outcome = run(*tokens)
+    lease, renewal, most = times
+    monkeypatch.setenv("CODEBASE_MCP_LEASE_SECONDS", lease)
+    monkeypatch.setenv("CODEBASE_MCP_RENEW_SECONDS", renewal)
+    outcome = run(command)
     assert outcome.code == 2
-    assert "CODEBASE_MCP_RENEW_SECONDS = 0.6 must be at most 0.5 with CODEBASE_MCP_LEASE_SECONDS = 3" in outcome.err
+    expected = (
+        f"CODEBASE_MCP_RENEW_SECONDS = {renewal} must be at most {most} with CODEBASE_MCP_LEASE_SECONDS = {lease}"
+    )
+    assert expected in outcome.err
 
 
 def test_a_terminal_without_unicode_still_gets_its_answer(tmp_path: Path) -> None:

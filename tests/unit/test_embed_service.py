@@ -85,13 +85,11 @@ async def test_no_texts_are_no_question(embedder: ServiceEmbedder, served: Endpo
     assert len(served.asked) == before
 
 
-async def test_many_texts_go_in_several_requests_over_one_connection(served: Endpoint) -> None:
-    embedder = service_embedder(settings(served, embedding_batch_texts=3))
-    await embedder.prepare()
-    assert len(await embedder.embed_documents([f"text {i}" for i in range(8)])) == 8
-    assert [len(call.texts) for call in served.asked[1:]] == [3, 3, 2]
+async def test_requests_go_over_one_connection(embedder: ServiceEmbedder, served: Endpoint) -> None:
+    for texts in (["first", "second"], ["third"]):
+        assert len(await embedder.embed_documents(texts)) == len(texts)
+    assert [len(call.texts) for call in served.asked[-2:]] == [2, 1]
     assert served.connections == 1
-    await embedder.aclose()
 
 
 async def test_no_more_requests_at_once_than_allowed_however_many_jobs_ask(served: Endpoint) -> None:

@@ -61,6 +61,11 @@ def test_openai_without_an_address_or_model_is_refused_because_none_is_guessed(m
     assert "CODEBASE_MCP_EMBEDDING_MODEL = null must be set" in told
 
 
+def test_a_blank_model_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = complaint(monkeypatch, provider="openai", url="http://127.0.0.1:8000/v1", model=" ")
+    assert "CODEBASE_MCP_EMBEDDING_MODEL" in told
+
+
 def test_ollama_is_looked_for_where_it_listens_by_default() -> None:
     settings = Settings(embedding_provider="ollama")
     assert (settings.embedding_url, settings.embedding_model) == ("http://127.0.0.1:11434", "nomic-embed-text")

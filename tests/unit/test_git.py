@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover
 from codebase_mcp.indexing.git import head_commit, list_work_tree
+from codebase_mcp.indexing.listing import Look, _Lister
 from tests.support.repositories import commit, folder_for_anybody, git, git_settings, look, ordinary_user, seen, write
 
 
@@ -95,6 +97,17 @@ def test_submodules_are_listed_and_those_not_checked_out_are_told(tmp_path: Path
         "deps/unused": "submodule not checked out (git submodule update --init)",
         "deps/used/l.py": None,
     }
+
+
+def test_inner_repositories_are_not_asked_when_the_time_is_up(tmp_path: Path) -> None:
+    commit(tmp_path, "a.py")
+    commit(tmp_path / "inner", "b.py")
+    patience = Look()
+    lister = _Lister(tmp_path, patience)
+    lister.add_work_tree("", "")
+    patience.list_deadline = -math.inf
+    assert lister.finish().files == {"a.py"}
+    assert patience.is_list_cut
 
 
 def test_a_repository_that_mcpignore_excludes_is_not_even_asked(tmp_path: Path) -> None:

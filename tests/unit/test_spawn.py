@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from codebase_mcp.domain import MAX_RUNNING_JOBS
 from codebase_mcp.jobs import registry, spawn
 from codebase_mcp.jobs.registry import Registration
 from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker, lock_path
@@ -79,6 +80,15 @@ def held_lock(settings: Settings) -> Iterator[None]:
     assert lock.take()
     yield
     lock.free()
+
+
+@contextlib.contextmanager
+def registered(settings: Settings) -> Iterator[None]:
+    """A worker that lives, as others see it."""
+    registration = Registration(settings, is_spawned=True)
+    registration.enter()
+    yield
+    registration.leave()
 
 
 def test_the_host_lock_has_one_holder(settings: Settings) -> None:
@@ -150,11 +160,8 @@ def test_a_worker_that_lets_leases_lapse_gets_a_second_beside_it(settings: Setti
 def older_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One that holds the lock and is of a version before this one."""
     monkeypatch.setattr(registry, "__version__", "0.0.1")
-    registration = Registration(settings, is_spawned=True)
-    registration.enter()
-    with held_lock(settings):
+    with registered(settings), held_lock(settings):
         yield
-    registration.leave()
 
 
 @pytest.mark.usefixtures("older_worker")
@@ -204,12 +211,11 @@ def test_while_a_helper_lives_the_process_that_started_it_starts_no_other_for_ha
 def test_many_processes_that_see_a_lapse_start_no_more_helpers_than_jobs_can_run(
     settings: Settings, popen: FakePopen
 ) -> None:
-    with held_lock(settings), contextlib.ExitStack() as stack:
-        for _ in range(spawn.MOST_WORKERS):
+    with held_lock(settings), contextlib.ExitStack() as living:
+        living.enter_context(registered(settings))
+        for _ in range(MAX_RUNNING_JOBS):
             assert Spawner(settings).ensure_worker(LAPSED_WORK)
-            registration = Registration(settings, is_spawned=True)
-            registration.enter()
-            stack.callback(registration.leave)
+            living.enter_context(registered(settings))
         assert not Spawner(settings).ensure_worker(LAPSED_WORK)
 
 

@@ -52,17 +52,16 @@ class KnownModel:
 
 
 class ServiceEmbedder:
-    """The model of a service. Embeds header and content of a chunk, cut to `max_characters`.
+    """The model of a service. Embeds header and content of a chunk, cut to `max_characters`; one request a call.
 
     One per process: it holds the connections and the limit of requests at a time.
     """
 
     is_service = True
 
-    def __init__(self, dialect: Dialect, link: ServiceLink, *, batch_texts: int, max_characters: int) -> None:
+    def __init__(self, dialect: Dialect, link: ServiceLink, *, max_characters: int) -> None:
         self._dialect = dialect
         self._link = link
-        self._batch_texts = batch_texts
         self._max_characters = max_characters
         self._prefixes = _prefixes_of(dialect.model)
         self._known: KnownModel | None = None
@@ -100,9 +99,9 @@ class ServiceEmbedder:
         ]
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        nothing = np.zeros((0, self.dimensions), dtype=np.float32)
-        parts = [texts[start : start + self._batch_texts] for start in range(0, len(texts), self._batch_texts)]
-        return np.concatenate([nothing, *[await self._vectors(part, WRONG_ANSWERS) for part in parts]])
+        if not texts:
+            return np.zeros((0, self.dimensions), dtype=np.float32)
+        return await self._vectors(texts, WRONG_ANSWERS)
 
     async def embed_query(self, text: str) -> NDArray[np.float32]:
         try:
@@ -201,6 +200,5 @@ def service_embedder(settings: Settings) -> ServiceEmbedder:
     return ServiceEmbedder(
         Ollama(model, dimensions) if is_ollama else OpenAI(model, dimensions),
         link,
-        batch_texts=settings.embedding_batch_texts,
         max_characters=settings.embedding_max_characters,
     )

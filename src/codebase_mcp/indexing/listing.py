@@ -54,7 +54,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Look:
-    """A look that is not a job's: it takes only so long, and notes what is left out silently.
+    """How to look: for how long, and whether what is left out silently is noted.
 
     Deadlines are of time.monotonic; `is_list_cut` and `is_cut` say that one of them came. `left_out` maps posix paths
     to reasons; a directory stands for all it holds and ends in a slash. With `is_noting` off nothing is noted, which
@@ -86,6 +86,10 @@ class Look:
             if self.list_deadline == math.inf:
                 raise
             self.is_list_cut = True
+
+    def must_end_list(self) -> bool:
+        self.is_list_cut = self.is_list_cut or self.list_seconds_left < 0
+        return self.is_list_cut
 
     def must_end(self) -> bool:
         self.is_cut = time.monotonic() > self.deadline
@@ -123,7 +127,7 @@ class _Lister:
         self._left_out_by_git = IgnoreTree(root, ".gitignore")
 
     def finish(self) -> Listing:
-        while self._repositories:
+        while self._repositories and not self._look.must_end_list():
             self._add_repository(self._repositories.pop())
         listing, left_out = self._listing, self._left_out_by_user
         files = {path for path in listing.files if not left_out.excludes(path)}
@@ -169,8 +173,7 @@ class _Lister:
     def walk(self) -> None:
         folders = [""]
         while folders:
-            if self._look.list_seconds_left < 0:
-                self._look.is_list_cut = True
+            if self._look.must_end_list():
                 return
             folder = folders.pop()
             try:

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codebase_mcp.domain import FileState, Job
-from codebase_mcp.errors import CodebaseMcpError, DatabaseError, LeaseLostError, RepositoryNotFoundError
+from codebase_mcp.errors import (
+    CodebaseMcpError,
+    DatabaseError,
+    LeaseLostError,
+    RepositoryNotFoundError,
+    SchemaMismatchError,
+)
 from codebase_mcp.indexing.pipeline import index_fingerprint
 from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.batches import Batches
@@ -157,6 +163,7 @@ class JobRunner:
     async def _begin_anew(self, target: Target) -> None:
         """The list was taken for an index of another model, or by another version of this program."""
         self._log.info("all files are read again", reason="the model or the program changed")
+        await self._tools.require_free_disk()
         async with self._tools.database.transaction("writers", target.schema) as connection:
             await store.redo_files(connection, self._claim, target.index_fingerprint)
 
@@ -218,7 +225,8 @@ class JobRunner:
 
     async def _record_end(self, error: Exception) -> Job | None:
         """The job as it ended, or None when it was cancelled or taken over meanwhile."""
-        if isinstance(error, CodebaseMcpError) and error.is_transient:
+        # A schema that is too new is another worker's to write to; the job waits for that one.
+        if isinstance(error, CodebaseMcpError) and (error.is_transient or isinstance(error, SchemaMismatchError)):
             ended = await self._block(error)
             if ended is not None:
                 self._log.warning("job blocked", reason=error.while_waiting)

@@ -27,5 +27,5 @@ class Tools:
     on_point: Callable[[str], None] = lambda _point: None
 
     async def require_free_disk(self) -> None:
-        """Raises StorageFullError while PostgreSQL's log could still grow, before a write of a job."""
+        """Raises StorageFullError before a write that could leave PostgreSQL's log without room."""
         await asyncio.to_thread(disk.require_free, self.settings, "indexing", share=disk.RESERVE_SHARE)

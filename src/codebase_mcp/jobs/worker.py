@@ -241,6 +241,7 @@ class Worker:
                 model_id = await projects.known_model(connection, embedder.identity)
             if model_id is None:
                 return  # it was refused, or nothing was stored with it
+            await self._tools.require_free_disk()
             index = vector_index.VectorIndex(tables.schema_name(project_id), model_id, embedder.dimensions)
             if await vector_index.build(database, index, least_rows=self._tools.settings.vector_index_rows):
                 log.info("vector index built", project_id=project_id)

@@ -68,12 +68,17 @@ def find_repositories(
     if "\0" in text:
         raise InvalidInputError("repository contains a NUL character. Give its name, path or id.")
     found = [item for item in repositories if text in (str(item.id), item.path, item.name)]
-    found = found or [item for item in repositories if item.path == os.path.realpath(os.path.expanduser(text))]
+    found = found or [item for item in repositories if item.path == real_path(text)]
     found = found or [item for item in repositories if item.name.lower() == text.lower()]
     if found or text in also_known:
         return found
     names = ", ".join(f"{item.name} ({item.path})" for item in repositories) or "none yet"
     raise RepositoryNotFoundError(f"Repository {text!r} is not in this project. Indexed are: {names}.")
+
+
+def real_path(text: str) -> str:
+    """Where a path leads that a person wrote."""
+    return os.path.realpath(os.path.expanduser(text))
 
 
 def has_file_filters(request: SearchRequest) -> bool:

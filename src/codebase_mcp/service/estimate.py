@@ -120,7 +120,7 @@ async def estimated(database: Database, settings: Settings, embedder: Embedder, 
     fingerprint = await _fingerprint(embedder, warnings)
     indexed = await _indexed(database, request, fingerprint, COMPARED_FILES)
     plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
-    warnings += _warnings(settings, indexed)
+    warnings += _warnings(settings, request, indexed)
     found = Findings(request, looked, indexed, plan, _until_claimed(settings), tuple(warnings))
     return await asyncio.to_thread(_report, found)
 
@@ -142,7 +142,7 @@ async def at_a_glance(database: Database, settings: Settings, embedder: Embedder
         # The job is on record; whatever is wrong with the tree, the job itself will say.
         log.info("no estimate", reason=error.message)
         return None
-    if looked.files_unseen is None or indexed.known is None:
+    if looked.files_unseen is None or (indexed.known is None and not request.force_reindex):
         return None
     plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
     work = await asyncio.to_thread(plan.work, looked)
@@ -212,13 +212,13 @@ def _until_claimed(settings: Settings) -> float:
     return STARTING_SECONDS if is_cold else CLAIMING_SECONDS
 
 
-def _warnings(settings: Settings, indexed: Indexed) -> list[str]:
+def _warnings(settings: Settings, request: Request, indexed: Indexed) -> list[str]:
     warnings = []
     try:
         disk.require_free(settings, "a start")
     except CodebaseMcpError as error:
         warnings.append(error.message)
-    if indexed.known is None:
+    if indexed.known is None and not request.force_reindex:
         warnings.append("The index is too large to be compared with the tree in time; all files count as changed.")
     if indexed.history.running_jobs:
         warnings.append(f"{counted(indexed.history.running_jobs, 'job')} running now; beside it this one takes longer.")

@@ -56,14 +56,18 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
         jobs = await _active_jobs(connection, project_id)
         first_jobs = _without_index(known, await search_store.unfinished_jobs(connection, project_id))
     chosen = _the_one(wanted, known, first_jobs)
-    path = chosen.path if isinstance(chosen, Repository) else chosen.repo_path
-    if active := jobs.pop(path, None):
-        await store.cancel(database, active.id)
+    path, _ = _place(chosen)
+    active = jobs.pop(path, None)
+    cancelled = active and await store.cancel(database, active.id)
     # Or a job that ended before it had anything to show would be told of for days to come.
     await store.hide_first_jobs(database, project_id, path)
-    if not isinstance(chosen, Repository):
-        return _nothing_removed(chosen, project_id)
-    return await _removed_index(database, project_id, schema, chosen, is_last=len(known) == 1 and not jobs)
+    # A worker may have begun with a first job in the moment before it was cancelled.
+    async with database.transaction("search", schema) as connection:
+        known = await _known(connection, schema)
+    repository = next((one for one in known if one.path == path), None)
+    if repository is None:
+        return _nothing_removed(chosen, project_id, is_cancelled=cancelled is not None)
+    return await _removed_index(database, project_id, schema, repository, is_last=len(known) == 1 and not jobs)
 
 
 async def _removed_index(
@@ -87,14 +91,15 @@ async def _removed_index(
     )
 
 
-def _nothing_removed(job: UnfinishedJob, project_id: str) -> RemovedRepository:
+def _nothing_removed(chosen: Repository | UnfinishedJob, project_id: str, *, is_cancelled: bool) -> RemovedRepository:
+    path, name = _place(chosen)
     return RemovedRepository(
-        path=job.repo_path,
-        name=job.repo_name,
+        path=path,
+        name=name,
         project_id=project_id,
         files_removed=0,
         chunks_removed=0,
-        message=f"Nothing of {job.repo_path} was indexed yet{'; its job was cancelled' if job.is_active else ''}.",
+        message=f"Nothing of {path} is indexed{'; its job was cancelled' if is_cancelled else ''}.",
     )
 
 
@@ -112,14 +117,22 @@ def _without_index(known: Iterable[Repository], jobs: Iterable[UnfinishedJob]) -
 
 
 def _the_one(wanted: str, known: list[Repository], first_jobs: list[UnfinishedJob]) -> Repository | UnfinishedJob:
-    first = [job for job in first_jobs if wanted.strip() in (job.repo_path, job.repo_name)]
-    found = scope.find_repositories(wanted, known, also_known=[wanted.strip()] if first else [])
+    text = wanted.strip()
+    first = [job for job in first_jobs if job.repo_name == text or job.repo_path in (text, scope.real_path(text))]
+    found = scope.find_repositories(wanted, known, also_known=[text] if first else [])
     paths = [repository.path for repository in found] + [job.repo_path for job in first]
     if len(paths) > 1:
         raise InvalidInputError(
             f"Repository {wanted!r} is not unique: {', '.join(paths)}. Give the path of the one to remove."
         )
     return found[0] if found else first[0]
+
+
+def _place(chosen: Repository | UnfinishedJob) -> tuple[str, str]:
+    """Path and name."""
+    if isinstance(chosen, Repository):
+        return chosen.path, chosen.name
+    return chosen.repo_path, chosen.repo_name
 
 
 def _report(repository: Repository, fresh: RepositoryFreshness, job: Job | None, size_bytes: int) -> RepositoryReport:

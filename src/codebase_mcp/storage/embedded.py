@@ -34,6 +34,7 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
+from codebase_mcp.logs import get_logger
 from codebase_mcp.storage.embedded_configuration import configuration
 from codebase_mcp.storage.embedded_install import (
     CURRENT_MAJOR,
@@ -44,6 +45,8 @@ from codebase_mcp.storage.embedded_install import (
     last_lines,
 )
 from codebase_mcp.storage.file_lock import FileLock, is_held, locked
+
+log = get_logger(__name__)
 
 DATABASE_NAME = "codebase_mcp"
 SUPERUSER = "postgres"
@@ -378,10 +381,15 @@ def _probe(layout: Layout) -> _Answer:
 def _trim_log(log_file: Path) -> None:
     """Keep the newest part of a log that grew too long; the server appends, so it may go on writing meanwhile.
 
-    A disk too full for the copy loses the log rather than the database.
+    A disk too full for the copy loses the log rather than the database; a copy that fails otherwise leaves it as it is.
     """
-    with contextlib.suppress(OSError):
+    try:
         if log_file.stat().st_size > _LOG_LIMIT_BYTES:
-            with contextlib.suppress(OSError):
-                shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+            shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+            os.truncate(log_file, 0)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("the database's log was not kept when it was trimmed", error=str(error))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             os.truncate(log_file, 0)

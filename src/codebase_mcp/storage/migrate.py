@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.alembic_run import History
     from codebase_mcp.storage.database import Database
 
-# Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic.
+# Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic. A new revision
+# of projects comes with one of the control schema, by which workers of older versions notice and leave.
 CONTROL_REVISIONS: Final = ("0001", "0002")
 PROJECT_REVISIONS: Final = ("0001", "0002")
 

@@ -13,7 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     finished = sa.Column("finished_version", sa.BigInteger, nullable=False, server_default=sa.text("0"))
-    op.add_column("repositories", finished, schema=project_schema())
+    op.add_column("repositories", finished, schema=project_schema(), if_not_exists=True)
 
 
 def downgrade() -> None:
