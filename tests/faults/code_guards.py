@@ -64,7 +64,7 @@ WRITING = (
     Mutant(
         "no file list in a full disk's last bytes",
         "the list of files is stored until the disk is full",
-        (Edit(RUNNER, "        await self._tools.require_free_disk()\n", ""),),
+        (Edit(RUNNER, "        await self._tools.require_free_disk()\n", "", within="    async def _capture("),),
         (f"{UNLUCKY}::test_a_list_of_files_is_not_stored_in_the_last_bytes_of_a_disk",),
     ),
     Mutant(
