@@ -225,8 +225,7 @@ class JobRunner:
 
     async def _record_end(self, error: Exception) -> Job | None:
         """The job as it ended, or None when it was cancelled or taken over meanwhile."""
-        # A schema that is too new is another worker's to write to; the job waits for that one.
-        if isinstance(error, CodebaseMcpError) and (error.is_transient or isinstance(error, SchemaMismatchError)):
+        if isinstance(error, CodebaseMcpError) and _is_worth_waiting(error):
             ended = await self._block(error)
             if ended is not None:
                 self._log.warning("job blocked", reason=error.while_waiting)
@@ -286,6 +285,11 @@ class JobRunner:
                 raise
             return False
         return True
+
+
+def _is_worth_waiting(error: CodebaseMcpError) -> bool:
+    """A schema that is too new for this worker is written to by a newer one."""
+    return error.is_transient or isinstance(error, SchemaMismatchError)
 
 
 def _message(error: Exception) -> str:
