@@ -76,7 +76,7 @@ WRITING = (
     Mutant(
         "a newer project schema",
         "a job fails because a newer program has migrated its project",
-        (Edit(RUNNER, " or isinstance(error, SchemaMismatchError)", ""),),
+        (Edit(RUNNER, "if isinstance(error, SchemaMismatchError):", "if False:"),),
         (f"{UNLUCKY}::test_a_job_waits_for_a_newer_worker_when_its_project_was_migrated_by_one",),
     ),
     Mutant(
@@ -97,13 +97,13 @@ RUNNING = (
     Mutant(
         "passing trouble blocks",
         "an error that may pass fails the job",
-        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and _is_worth_waiting(error):", "if False:"),),
+        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and error.is_transient:", "if False:"),),
         (f"{TROUBLE}::test_a_passing_trouble_blocks_the_job_and_the_next_claim_completes_it",),
     ),
     Mutant(
         "lasting trouble fails",
         "every error blocks the job",
-        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and _is_worth_waiting(error):", "if True:"),),
+        (Edit(RUNNER, "if isinstance(error, CodebaseMcpError) and error.is_transient:", "if True:"),),
         (f"{TROUBLE}::test_what_waiting_cannot_cure_fails_the_job_with_its_trace",),
     ),
     Mutant(

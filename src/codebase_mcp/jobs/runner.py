@@ -225,14 +225,13 @@ class JobRunner:
 
     async def _record_end(self, error: Exception) -> Job | None:
         """The job as it ended, or None when it was cancelled or taken over meanwhile."""
-        if isinstance(error, CodebaseMcpError) and _is_worth_waiting(error):
-            ended = await self._block(error)
-            if ended is not None:
-                self._log.warning("job blocked", reason=error.while_waiting)
-            return ended
+        if isinstance(error, CodebaseMcpError) and error.is_transient:
+            return await self._block(error)
         text = "".join(traceback.format_exception(error))
         if await self._is_repository_gone():
             error = RepositoryNotFoundError(projects.REMOVED)
+        if isinstance(error, SchemaMismatchError):
+            return await self._block(error)  # a schema that is too new is for a newer worker to write to
         name, message = type(error).__name__, _message(error)
         ended = await store.fail(self._tools.database, self._claim, error_type=name, message=message, traceback=text)
         if ended is not None:
@@ -252,6 +251,12 @@ class JobRunner:
         return job.repository_id not in {repository.id for repository in known}
 
     async def _block(self, error: CodebaseMcpError) -> Job | None:
+        ended = await self._try_to_block(error)
+        if ended is not None:
+            self._log.warning("job blocked", reason=error.while_waiting)
+        return ended
+
+    async def _try_to_block(self, error: CodebaseMcpError) -> Job | None:
         """Tries until the database is back, so that the reason is on record then."""
         while True:
             try:
@@ -285,11 +290,6 @@ class JobRunner:
                 raise
             return False
         return True
-
-
-def _is_worth_waiting(error: CodebaseMcpError) -> bool:
-    """A schema that is too new for this worker is written to by a newer one."""
-    return error.is_transient or isinstance(error, SchemaMismatchError)
 
 
 def _message(error: Exception) -> str:
