@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from codebase_mcp.domain import FileState, Job, JobPhase, JobStatus
+from codebase_mcp.domain import MAX_RUNNING_JOBS, FileState, Job, JobPhase, JobStatus
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter, LeftOut
 from codebase_mcp.jobs.statements import statements
@@ -318,6 +318,16 @@ async def test_work_that_waits_although_a_slot_is_free_counts_as_lapsed(database
     late = await jobs.start(database, "/src/late")
     await jobs.set_column(database, late.id, "created_at = created_at - interval '1 minute'")
     assert (await store.waiting_work(database)).longest_lapse_seconds == 0
+
+
+async def test_work_that_waited_for_a_slot_waits_for_a_worker_only_since_one_is_free(database: Database) -> None:
+    first, *_ = [await jobs.running(database, f"/src/{n}") for n in range(MAX_RUNNING_JOBS)]
+    waiting = await jobs.start(database, "/src/waiting")
+    await jobs.set_column(database, waiting.id, "created_at = clock_timestamp() - interval '1 hour'")
+    await store.cancel(database, first.id)
+    assert (await store.waiting_work(database)).longest_lapse_seconds == 0
+    await jobs.set_column(database, first.id, "finished_at = clock_timestamp() - interval '1 minute'")
+    assert 45 < (await store.waiting_work(database)).longest_lapse_seconds < 70
 
 
 async def test_failed_files_are_those_of_the_last_completed_job(database: Database) -> None:

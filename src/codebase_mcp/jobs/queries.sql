@@ -378,9 +378,10 @@ SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retr
        count(*) AS active,
        greatest(0,
          max(extract(epoch FROM clock_timestamp() - lease_expires_at)) FILTER (WHERE status = 'running'),
-         -- A worker takes new work within seconds, unless all slots are taken.
+         -- A worker takes new work within seconds of a slot's becoming free.
          CASE WHEN count(*) FILTER (WHERE status = 'running') < 3
-           THEN max(extract(epoch FROM clock_timestamp() - coalesce(retry_at, progressed_at, created_at)))
+           THEN max(extract(epoch FROM clock_timestamp() - greatest(coalesce(retry_at, progressed_at, created_at),
+               (SELECT max(finished_at) FROM codebase_mcp.indexing_jobs WHERE finished_at IS NOT NULL))))
              FILTER (WHERE status <> 'running') - 10
          END) AS longest_lapse_seconds
 FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
