@@ -34,11 +34,22 @@ class SourceDistribution:
 
     project: str
     version: str
+    filename: str
     sha256: str
 
 
-DJANGO = SourceDistribution("django", "5.2.19", "ad03d8abc51dbff95ebf34b27123cf0c26a3b62db7ba0cd520783686362533d1")
-SCIPY = SourceDistribution("scipy", "1.17.1", "95d8e012d8cb8816c226aef832200b1d45109ed4464303e997c5b13122b297c0")
+DJANGO = SourceDistribution(
+    "django",
+    "5.2.19",
+    "django-5.2.19.tar.gz",
+    "ad03d8abc51dbff95ebf34b27123cf0c26a3b62db7ba0cd520783686362533d1",
+)
+SCIPY = SourceDistribution(
+    "scipy",
+    "1.17.1",
+    "scipy-1.17.1.tar.gz",
+    "95d8e012d8cb8816c226aef832200b1d45109ed4464303e997c5b13122b297c0",
+)
 
 
 def given_corpora(paths: Sequence[Path]) -> list[Corpus]:
@@ -52,7 +63,7 @@ def given_corpora(paths: Sequence[Path]) -> list[Corpus]:
 def default_corpora(folder: Path, *, quick: bool) -> list[Corpus]:
     """Trees unpacked below `folder`, outside any checkout whose ignore rules would hide them."""
     wanted = () if quick else (DJANGO, SCIPY)
-    released = [Corpus(f"{item.project} {item.version}", _unpacked(item, folder)) for item in wanted]
+    released = [Corpus(f"{item.project} {item.version}", unpacked(item, folder)) for item in wanted]
     return [*released, Corpus(f"python {sysconfig.get_python_version()} library", _copied_library(folder))]
 
 
@@ -63,7 +74,8 @@ def _copied_library(folder: Path) -> Path:
     return target
 
 
-def _unpacked(item: SourceDistribution, folder: Path) -> Path:
+def unpacked(item: SourceDistribution, folder: Path) -> Path:
+    """The root of its sources, below `folder`."""
     target = folder / item.project
     with tarfile.open(_archive(item)) as archive:
         archive.extractall(target, filter="data")
@@ -71,7 +83,7 @@ def _unpacked(item: SourceDistribution, folder: Path) -> Path:
 
 
 def _archive(item: SourceDistribution) -> Path:
-    path = CACHE / f"{item.project}-{item.version}.tar.gz"
+    path = CACHE / item.filename
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
@@ -105,9 +117,8 @@ def _download(item: SourceDistribution, target: Path) -> None:
 
 def _link(finder: Any, item: SourceDistribution) -> Any:
     for candidate in finder.find_all_candidates(item.project):
-        if str(candidate.version) == item.version and candidate.link.filename.endswith(".tar.gz"):
+        if candidate.link.filename == item.filename:
             return candidate.link
     raise BenchmarkError(
-        f"The package index offers no source distribution of {item.project} {item.version}. "
-        "Check pip's index configuration, or give --repo."
+        f"The package index offers no {item.filename}. Check pip's index configuration, or give --repo."
     )

@@ -106,7 +106,7 @@ def test_a_repository_that_is_not_a_directory_is_refused(tmp_path: Path) -> None
 
 
 def _cached(cache: Path, item: SourceDistribution) -> None:
-    with tarfile.open(cache / f"{item.project}-{item.version}.tar.gz", "w:gz") as archive:
+    with tarfile.open(cache / item.filename, "w:gz") as archive:
         member = tarfile.TarInfo(f"{item.project}-{item.version}/setup.py")
         member.size = 6
         archive.addfile(member, io.BytesIO(b"x = 1\n"))
