@@ -120,5 +120,6 @@ def _link(finder: Any, item: SourceDistribution) -> Any:
         if candidate.link.filename == item.filename:
             return candidate.link
     raise BenchmarkError(
-        f"The package index offers no {item.filename}. Check pip's index configuration, or give --repo."
+        f"The package index offers no {item.filename}. "
+        "Check pip's index configuration, or give --repo where the command takes it."
     )
