@@ -10,7 +10,7 @@ QUERIES ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format lint types contracts unit test soak mutants bench model clean
+.PHONY: help install demo check format lint types contracts unit test soak mutants bench quality model clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,10 @@ mutants: $(STAMP) ## Take the engine's guards out one at a time and see the test
 
 bench: $(STAMP) ## Measure speed and memory (REPO=/path, else Django, SciPy and the standard library)
 	@$(BIN)/python -m benchmarks.speed $(if $(filter-out .,$(REPO)),--repo "$(REPO)")
+
+quality: $(STAMP) ## Judge the answers by annotated queries over pinned packages (MORE="--whole --ablate")
+	@$(BIN)/python -m benchmarks.checkouts --out benchmarks/.cache/checkouts
+	@$(BIN)/python -m benchmarks.quality --queries benchmarks/annotated --checkouts benchmarks/.cache/checkouts $(MORE)
 
 model: $(STAMP) ## Distil the shipped embedding model again, from the published weights
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement training/requirements.txt

@@ -188,15 +188,25 @@ def temporary_installation() -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="codebase-mcp-bench-")).resolve()
     # PostgreSQL runs as another user when root measures, and must be able to enter.
     folder.chmod(0o755)
+    try:
+        with kept_installation(folder) as installation:
+            yield installation
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def kept_installation(folder: Path) -> Iterator[Installation]:
+    """An installation below `folder` that is stopped at the end; what it indexed stays."""
+    folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(
-        database_url=None, data_dir=folder / "data", project_id="default", worker="spawn", log_level="info"
+        database_url=None, data_dir=folder.resolve() / "data", project_id="default", worker="spawn", log_level="info"
     )
-    installation = Installation(folder, settings)
+    installation = Installation(folder.resolve(), settings)
     try:
         yield installation
     finally:
         installation.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def until(condition: Callable[[], Awaitable[T | None]], what: str, seconds: float) -> T:
