@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codebase_mcp.domain import Role
 from codebase_mcp.search.query import NEIGHBOURS_WEIGHT, REPOSITORY_NAME_WEIGHT, analyse
 
 
@@ -58,9 +59,10 @@ def test_identifiers_are_what_the_query_spells_like_code(text: str, identifiers:
 
 
 def test_a_query_for_tests_says_so() -> None:
-    assert analyse("tests of the cookie parser").asks_for_asides
-    assert analyse("example of a router").asks_for_asides
-    assert not analyse("cookie parser").asks_for_asides
+    assert analyse("tests of the cookie parser").asked_roles == {Role.TEST}
+    assert analyse("example of a router").asked_roles == {Role.EXAMPLE}
+    assert analyse("documentation of a router").asked_roles == {Role.DOCS}
+    assert analyse("cookie parser").asked_roles == frozenset()
 
 
 def test_joined_terms_are_stemmed_to_meet_file_names() -> None:

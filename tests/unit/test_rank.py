@@ -9,7 +9,7 @@ from codebase_mcp.domain import Definition, ParsedFile, Role
 from codebase_mcp.indexing.terms import fold_name
 from codebase_mcp.search.catalogue import build_corpus
 from codebase_mcp.search.definitions import main_definitions, named_definitions, single_word_values, start_bonus
-from codebase_mcp.search.dense import HeaderCosines
+from codebase_mcp.search.dense import NO_COSINES, HeaderCosines
 from codebase_mcp.search.lexical import score_chunks
 from codebase_mcp.search.models import SearchRequest
 from codebase_mcp.search.query import analyse
@@ -47,9 +47,16 @@ def evidence_of(
     )
 
 
-def ranked_paths(evidence: Evidence, cosines: Mapping[int, float] | None = None) -> list[str]:
-    files = candidate_files(evidence, list(cosines or {}), None)
-    return [evidence.corpus.paths[item.file] for item in rank_files(evidence, cosines or {}, files)]
+def cosines_of(chunks: Mapping[int, float], files: Mapping[int, float] | None = None) -> HeaderCosines:
+    positions = sorted(chunks)
+    return HeaderCosines(
+        np.array(positions, np.int64), np.array([chunks[place] for place in positions]), dict(files or {}), []
+    )
+
+
+def ranked_paths(evidence: Evidence) -> list[str]:
+    files = candidate_files(evidence, [], None)
+    return [evidence.corpus.paths[item.file] for item in rank_files(evidence, NO_COSINES, files)]
 
 
 def place(evidence: Evidence, path: str) -> int:
@@ -61,12 +68,7 @@ def place(evidence: Evidence, path: str) -> int:
 
 def test_every_signal_has_a_feature_and_every_feature_a_signal() -> None:
     evidence = evidence_of("cookie", [parsed_file("a.py", "cookie\n")])
-    assert set(features_of(evidence, {}, [0])) == {signal.name for signal in SIGNALS}
-
-
-def test_the_score_is_the_weighted_sum_of_the_study() -> None:
-    ones = {signal.name: np.ones(1) for signal in SIGNALS}
-    assert score(ones)[0] == pytest.approx(2.5 + 2.5 + 5.5 + 2.5 + 1.0 - 0.5 - 0.5 + 0.5 + 1.0 + 4.0 - 3.0)
+    assert set(features_of(evidence, NO_COSINES, [0])) == {signal.name for signal in SIGNALS}
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
@@ -85,12 +87,15 @@ def test_features_of_a_file_are_what_the_formula_says() -> None:
     ]
     evidence = evidence_of("cookie parsing", files, references={"http/cookies/parse_cookie.py": 6})
     first, second = place(evidence, "http/cookies/parse_cookie.py"), place(evidence, "http/other.py")
-    features = features_of(evidence, {first: 0.6}, [first, second])
+    features = features_of(evidence, cosines_of({0: 0.6, 1: 0.4}, {first: 0.6}), [first, second])
     assert features["best_chunk"].tolist() == pytest.approx(
         [1.0, evidence.lexical.files[second] / evidence.lexical.files[first]]
     )
     assert features["coverage"][0] == 1.0
+    assert features["together"].tolist() == pytest.approx([1.0 + 0.7 * 0.6, features["best_chunk"][1]])
+    assert features["directory"].tolist() == pytest.approx([1.0, features["coverage"][1]])
     assert features["header"].tolist() == [0.6, 0.0]
+    assert features["chunks"].tolist() == pytest.approx([np.log(3), np.log(2)])
     assert features["stem"].tolist() == [1.0, 0.0]
     assert features["parent"].tolist() == [1.0, 0.0]
     assert features["stem_length"].tolist() == [2.0, 1.0]
@@ -101,8 +106,8 @@ def test_features_of_a_file_are_what_the_formula_says() -> None:
 def test_a_query_that_nothing_answers_gives_zeros_not_errors() -> None:
     evidence = evidence_of("zebra", [parsed_file("a.py", "cookie\n")])
     assert candidate_files(evidence, [], None) == []
-    assert rank_files(evidence, {}, []) == []
-    assert features_of(evidence, {}, [0])["best_chunk"].tolist() == [0.0]
+    assert rank_files(evidence, NO_COSINES, []) == []
+    assert features_of(evidence, NO_COSINES, [0])["best_chunk"].tolist() == [0.0]
 
 
 # --- definitions ---
@@ -208,7 +213,7 @@ def test_the_defining_file_is_a_candidate_even_when_others_use_the_name_more() -
     users = [parsed_file(f"use{i}.py", "flushAll flushAll flushAll\n") for i in range(40)]
     definer = parsed_file("z.py", "a " * 900 + "flushAll\n", definitions=[defined("flushAll")])
     evidence = evidence_of("flushAll", [*users, definer])
-    assert ranked_paths(evidence)[0] == "z.py"
+    assert place(evidence, "z.py") in candidate_files(evidence, [], None)
 
 
 def test_files_that_are_not_allowed_or_empty_are_no_candidates() -> None:
@@ -234,6 +239,44 @@ def test_asking_for_tests_lifts_them(text: str, request_fields: dict[str, bool])
     assert ranked_paths(evidence_of(text, files, **request_fields))[0] == "a.py"
 
 
+def test_asking_for_documentation_does_not_lift_tests() -> None:
+    files = [
+        parsed_file(path, "cookie docs\n", role=role) for path, role in (("a.py", Role.TEST), ("b.py", Role.SOURCE))
+    ]
+    assert ranked_paths(evidence_of("cookie docs", files))[0] == "b.py"
+
+
+@pytest.mark.parametrize("role", [Role.GENERATED, Role.VENDORED])
+def test_a_copy_ranks_below_what_it_copies(role: Role) -> None:
+    files = [parsed_file("a.py", "cookie cookie\n", role=role), parsed_file("b.py", "cookie\n")]
+    assert ranked_paths(evidence_of("cookie", files)) == ["b.py", "a.py"]
+
+
+def test_data_ranks_below_code_unless_its_language_is_asked_for() -> None:
+    files = [
+        parsed_file("a.json", "cookie cookie\n", language="json"),
+        parsed_file("b.py", "cookie\n", definitions=[defined("x")]),
+    ]
+    assert ranked_paths(evidence_of("cookie", files)) == ["b.py", "a.json"]
+    assert ranked_paths(evidence_of("cookie json", files)) == ["a.json", "b.py"]
+
+
+def test_files_beside_other_files_of_the_topic_come_first() -> None:
+    files = [
+        parsed_file("a/one.py", "cookie\n"),
+        parsed_file("b/two.py", "cookie\n"),
+        parsed_file("b/three.py", "cookie\n"),
+    ]
+    assert ranked_paths(evidence_of("cookie", files)) == ["b/three.py", "b/two.py", "a/one.py"]
+
+
+def test_words_and_meaning_in_one_chunk_count_for_more_than_in_two() -> None:
+    files = [parsed_file("a.py", "cookie\n", "x\n"), parsed_file("b.py", "cookie\n", "x\n")]
+    evidence = evidence_of("cookie", files)
+    cosines = cosines_of({1: 0.5, 2: 0.5}, {0: 0.5, 1: 0.5})
+    assert [item.file for item in rank_files(evidence, cosines, [0, 1])] == [1, 0]
+
+
 def test_equal_files_come_in_order_of_their_paths() -> None:
     files = [parsed_file(name, "cookie\n") for name in ("c.py", "a.py", "b.py")]
     assert ranked_paths(evidence_of("cookie", files)) == ["a.py", "b.py", "c.py"]
@@ -243,7 +286,7 @@ def test_equal_files_come_in_order_of_their_paths() -> None:
 
 
 def shown_line(evidence: Evidence, cosines: Mapping[int, float], lines: Mapping[int, ChunkLines]) -> int:
-    return best_chunks(evidence, HeaderCosines(dict(cosines), {}, []), [0], lines)[0]
+    return best_chunks(evidence, cosines_of(cosines), [0], lines)[0]
 
 
 def test_the_best_chunk_is_the_one_with_most_of_the_query() -> None:
@@ -290,9 +333,9 @@ def test_a_chunk_gains_by_the_kind_of_definition_that_starts_in_it(definition: D
 
 def test_a_file_without_chunks_has_no_best_chunk() -> None:
     evidence = evidence_of("cookie", [parsed_file("a.py")])
-    assert best_chunks(evidence, HeaderCosines({}, {}, []), [0], {}) == {}
+    assert best_chunks(evidence, NO_COSINES, [0], {}) == {}
 
 
 def test_without_any_evidence_the_first_chunk_is_shown() -> None:
     evidence = evidence_of("zebra", [parsed_file("a.py", "x\n", "y\n")])
-    assert best_chunks(evidence, HeaderCosines({}, {}, []), [0], {}) == {0: 0}
+    assert best_chunks(evidence, NO_COSINES, [0], {}) == {0: 0}

@@ -29,10 +29,25 @@ from codebase_mcp.search.stems import (
         ("socket", "webs", 0.0),
         ("router", "cookie", 0.0),
         ("authcode", "code lines", 0.0),
+        ("ctx", "context", 0.7),
+        ("mgr", "the session manager", 0.7),
+        ("xtc", "context", 0.0),
+        ("cntxt", "context", 0.0),
+        ("man", "main", 0.0),
+        ("sse", "server-sent events", 1.0),
+        ("sso", "single sign on", 1.0),
+        ("ws", "WebSocket handler", 1.0),
+        ("ai", "as in cookies", 0.0),
     ],
 )
 def test_a_token_is_explained_by_likeness(token: str, query: str, expected: float) -> None:
     assert match_token(token, analyse(query)) == pytest.approx(expected)
+
+
+def test_the_repositorys_own_name_explains_little() -> None:
+    query = analyse("flask session cookie", ["flask"])
+    assert match_token("flask", query) == pytest.approx(0.35)
+    assert match_token("session", query) == 1.0
 
 
 def test_idf_has_a_floor() -> None:

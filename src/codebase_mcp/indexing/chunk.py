@@ -20,7 +20,7 @@ from codebase_mcp.indexing.languages import Language
 from codebase_mcp.indexing.prose import sections_in
 from codebase_mcp.indexing.syntax import SyntaxTree, belongs_to_next, last_row_of, parse_text
 
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 
 BUDGET = 1_500
 """Most non-blank characters of a chunk; a blank line counts as one."""

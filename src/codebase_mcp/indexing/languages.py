@@ -57,6 +57,11 @@ _REQUIREMENTS = re.compile(r"(requirements|constraints)[\w.-]*\.(txt|in)$")
 _SHEBANG = re.compile(r"#!\s*(\S+)(?:\s+(?:-\S+\s+)*(?:\w+=\S*\s+)*([\w.+-]+))?")
 
 
+def is_code(name: str) -> bool:
+    """Whether a language is one of programs, rather than of settings, markup or prose."""
+    return _TABLES.by_name[name].category == "code"
+
+
 def detect_language(relative_path: str, head: str) -> Language:
     """The language of a file; `head` is its beginning (500 characters do, 4,000 judge `.h` files better)."""
     file_name = relative_path.rsplit("/", 1)[-1]

@@ -24,7 +24,9 @@ _TEST_DIRECTORIES = _words(
 _EXAMPLE_DIRECTORIES = _words(
     "example examples sample samples demo demos docs_src playground playgrounds tutorial tutorials template templates"
 )
-_DOCUMENTATION_DIRECTORIES = _words("doc docs documentation")
+_DOCUMENTATION_DIRECTORIES = _words("doc docs documentation man manpages")
+# Where single-file copies of a library are kept, made from its sources.
+_GENERATED_DIRECTORIES = _words("single_include single-include single_header amalgamation amalgamated")
 
 _GENERATED_FILE = re.compile(
     r"(_pb2(_grpc)?\.pyi?|\.pb(\.gw|\.validate)?\.go|_grpc\.pb\.go|\.pb\.(cc|h)|\.g\.dart|\.freezed\.dart"
@@ -42,6 +44,8 @@ _GENERATED_MARK_WITHIN = 2_000
 _TEST_FILE = re.compile(
     r"(?i)(test_.*|.*_tests?|.*[.-](test|tests|spec|e2e|bench)|.*_spec|conftest|test_helpers?|tests?)\.\w+"
 )
+# Manual pages and the formats of documentation that no language has.
+_PROSE_FILE = re.compile(r"\.([1-9]|man|roff|ronn|rdoc|pod|pod6)(\.(in|ronn|md))?$")
 _TEST_CLASS_FILE = re.compile(
     r".*[a-z0-9](Tests?|TestCase|IT|Specs?|Suite|Mocks?)\.(java|kt|kts|scala|groovy|swift|cs|fs|php|m|mm)"
 )
@@ -57,16 +61,18 @@ def role_of(relative_path: str, head: str = "") -> Role:
     folders = {directory.lower() for directory in directories}
     if folders & _VENDORED_DIRECTORIES:
         return Role.VENDORED
-    if _is_generated(file_name, head):
+    if folders & _GENERATED_DIRECTORIES or _is_generated(file_name, head):
         return Role.GENERATED
     if folders & _TEST_DIRECTORIES or _TEST_FILE.fullmatch(file_name) or _TEST_CLASS_FILE.fullmatch(file_name):
         return Role.TEST
+    if folders & _EXAMPLE_DIRECTORIES:
+        return Role.EXAMPLE
+    if _PROSE_FILE.search(file_name.lower()):
+        return Role.DOCS
     return _role_by_language(folders, detect_language(relative_path, head))
 
 
 def _role_by_language(folders: set[str], language: Language) -> Role:
-    if folders & _EXAMPLE_DIRECTORIES:
-        return Role.EXAMPLE
     if language.category == "prose" and language.name != "text":
         return Role.DOCS
     if folders & _DOCUMENTATION_DIRECTORIES:

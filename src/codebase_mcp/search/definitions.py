@@ -11,7 +11,7 @@ from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.search.query import Query
 from codebase_mcp.storage.search_store import ChunkRow, SymbolRow
 
-TYPE_KINDS = frozenset({"class", "struct", "interface", "trait", "enum", "type"})
+TYPE_KINDS = frozenset({"class", "struct", "interface", "trait", "enum", "type", "module"})
 FUNCTION_KINDS = frozenset({"function", "method", "constructor", "macro"})
 # A heading names a topic and an extension reopens what is defined elsewhere: neither is the thing itself.
 _NEVER_MAIN = frozenset({"extension", "section"})
@@ -48,7 +48,7 @@ def main_definitions(named: Sequence[Named]) -> dict[int, float]:
     by_identifier: dict[str, list[Named]] = defaultdict(list)
     for item in named:
         if not item.symbol.is_declaration and item.symbol.kind not in _NEVER_MAIN:
-            by_identifier[item.identifier].append(item)
+            by_identifier[item.symbol.folded_name].append(item)
     for items in by_identifier.values():
         votes[min(items, key=_main_order).file] += 1.0
     return {file: min(count, MAX_MAIN_DEFINITIONS) for file, count in votes.items()}

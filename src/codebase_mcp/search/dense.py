@@ -79,14 +79,25 @@ def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
 
 @dataclass(frozen=True, slots=True)
 class HeaderCosines:
-    """Cosines of the candidates' chunks by chunk position, and of each candidate's best chunk by file.
+    """Cosines of the candidates' chunks, in ascending order of chunk position, and of each file's best chunk by file.
 
     `vanished` are candidates that have been deleted or replaced since the corpus was read.
     """
 
-    chunks: dict[int, float]
+    positions: NDArray[np.int64]
+    values: NDArray[np.float64]
     files: dict[int, float]
     vanished: list[int]
+
+    def of_chunks(self, first: int, end: int) -> NDArray[np.float64]:
+        """Of the chunks from position `first` up to `end`; 0 for those without a vector."""
+        found = np.zeros(end - first)
+        known = slice(*np.searchsorted(self.positions, (first, end)))
+        found[self.positions[known] - first] = self.values[known]
+        return found
+
+
+NO_COSINES = HeaderCosines(np.zeros(0, np.int64), np.zeros(0), {}, [])
 
 
 async def header_cosines(
@@ -101,11 +112,15 @@ async def header_cosines(
     cosines = np.array([cosine for row in with_vectors for cosine in row.cosines], dtype=np.float64)
     positions = corpus.chunk_positions(ids_of_chunks)
     # A zero vector has no angle to anything: its cosine is not a number.
-    usable = (positions >= 0) & ~np.isnan(cosines)
-    chunks = dict(zip(positions[usable].tolist(), cosines[usable].tolist(), strict=True))
-    best: dict[int, float] = {}
-    for position, cosine in chunks.items():
-        file = int(corpus.file_of_chunk[position])
-        best[file] = max(cosine, best.get(file, cosine))
+    usable = np.flatnonzero((positions >= 0) & ~np.isnan(cosines))
+    order = usable[np.argsort(positions[usable])]
+    positions, cosines = positions[order], cosines[order]
     vanished = [file for file, file_id in zip(files, ids, strict=True) if file_id not in present]
-    return HeaderCosines(chunks, best, vanished)
+    return HeaderCosines(positions, cosines, _best_of_files(corpus, positions, cosines), vanished)
+
+
+def _best_of_files(corpus: Corpus, positions: NDArray[np.int64], cosines: NDArray[np.float64]) -> dict[int, float]:
+    if not len(positions):
+        return {}
+    files, starts = np.unique(corpus.file_of_chunk[positions], return_index=True)
+    return dict(zip(files.tolist(), np.maximum.reduceat(cosines, starts).tolist(), strict=True))

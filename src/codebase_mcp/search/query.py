@@ -7,7 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from codebase_mcp.indexing.terms import JOINED, MAX_TERM_LENGTH, fold_name, stem, stems, word_terms, words
+from codebase_mcp.domain import Role
+from codebase_mcp.indexing.terms import (
+    JOINED,
+    MAX_TERM_LENGTH,
+    fold_name,
+    split_identifier,
+    stem,
+    stems,
+    word_terms,
+    words,
+)
 
 STOP_WORDS = frozenset(
     words(
@@ -18,13 +28,13 @@ STOP_WORDS = frozenset(
         " defines defined definition definitions support supports based across e g etc main"
     )
 )
-# A query with one of these words means tests, examples or prose: they are not pushed down then.
-_ASIDE_WORDS = frozenset(
-    stem(word)
-    for word in words(
-        "test spec mock bench benchmark fixture example sample demo doc template readme changelog tutorial howto"
-    )
-)
+# A query with one of these words means files of that role: they are not pushed down then.
+_WORDS_OF_ROLES = {
+    Role.TEST: "test spec mock bench benchmark fixture",
+    Role.EXAMPLE: "example sample demo tutorial howto",
+    Role.DOCS: "doc documentation readme changelog tutorial howto",
+}
+_STEMS_OF_ROLES = {role: frozenset(map(stem, found.split())) for role, found in _WORDS_OF_ROLES.items()}
 NEIGHBOURS_WEIGHT = 0.7
 REPOSITORY_NAME_WEIGHT = 0.35
 MAX_IDENTIFIERS = 16
@@ -38,17 +48,20 @@ _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 class Query:
     """An analysed query.
 
-    `weights` are those of content terms; `stems` and `joined` (stemmed, without the mark) are what file names are
-    matched with; `identifiers` are names that the query spells as code would.
+    `weights` are those of content terms; `stems`, `joined` (stemmed, without the mark), `initials` and, for
+    abbreviations, the unstemmed `parts` are what file names are matched with; `identifiers` are names that the query
+    spells as code would.
     """
 
     text: str
     weights: dict[str, float]
     stems: frozenset[str]
     joined: frozenset[str]
+    initials: frozenset[str]
+    parts: frozenset[str]
     identifiers: tuple[str, ...]
     is_single_word: bool
-    asks_for_asides: bool
+    asked_roles: frozenset[Role]
 
 
 def analyse(text: str, repository_names: Sequence[str] = ()) -> Query:
@@ -65,9 +78,11 @@ def analyse(text: str, repository_names: Sequence[str] = ()) -> Query:
         weights=weights,
         stems=found_stems,
         joined=frozenset(stem(term.removeprefix(JOINED)) for term in weights if term.startswith(JOINED)),
+        initials=_initials(words(text), kept),
+        parts=frozenset(part for word in kept for part in split_identifier(word)),
         identifiers=_identifiers(text, kept, is_single_word=is_single_word),
         is_single_word=is_single_word,
-        asks_for_asides=not found_stems.isdisjoint(_ASIDE_WORDS),
+        asked_roles=frozenset(role for role, asked in _STEMS_OF_ROLES.items() if asked & found_stems),
     )
 
 
@@ -93,6 +108,20 @@ def _neighbours(kept: Sequence[str]) -> list[str]:
     triples = ["".join(kept[start : start + 3]) for start in range(len(kept) - 2)]
     joined = (JOINED + fold_name(name) for name in (*pairs, *triples))
     return [term for term in joined if len(term) <= MAX_TERM_LENGTH]
+
+
+def _initials(found: Sequence[str], kept: Sequence[str]) -> frozenset[str]:
+    """What two to four words in a row may be called: "server-sent events" is SSE, "single sign on" SSO.
+
+    Two words must both tell something; any two letters are the initials of some "as in".
+    """
+    runs = [*_runs(kept, 2), *_runs(kept, 3), *_runs(kept, 4), *_runs(found, 3), *_runs(found, 4)]
+    names = (split_identifier(word) for word in kept)
+    return frozenset("".join(word[0].lower() for word in run) for run in [*runs, *(name for name in names if name[1:])])
+
+
+def _runs(found: Sequence[str], length: int) -> list[Sequence[str]]:
+    return [found[start : start + length] for start in range(len(found) - length + 1)]
 
 
 def _identifiers(text: str, kept: Sequence[str], *, is_single_word: bool) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codebase_mcp.indexing.terms import file_stem_terms, parent_terms
+from codebase_mcp.domain import Role
+from codebase_mcp.indexing.languages import is_code
+from codebase_mcp.indexing.terms import file_stem_terms, parent_terms, stems
 from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.search.definitions import Named, as_spelled, main_definitions, single_word_values, start_bonus
 from codebase_mcp.search.dense import HeaderCosines
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 CANDIDATES_BY_SIGNAL = 20
 DEFINING_CANDIDATES = 10
 COSINE_IN_CHUNK = 0.7
+_COPIED = (Role.GENERATED, Role.VENDORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,13 @@ class Evidence:
     stem_share: NDArray[np.float64]
     named: list[Named]
     pushed_down: NDArray[np.bool_]
+
+    def chunk_values(self, cosines: HeaderCosines, files: Sequence[int]) -> list[NDArray[np.float64]]:
+        """For each file how well its chunks answer, by words (at most 1) and by the meaning of their headers."""
+        chunks, offsets = self.lexical.chunks, self.corpus.offsets
+        greatest = float(chunks.max(initial=0.0)) or 1.0
+        places = [(int(offsets[file]), int(offsets[file + 1])) for file in files]
+        return [chunks[first:end] / greatest + COSINE_IN_CHUNK * cosines.of_chunks(first, end) for first, end in places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +78,7 @@ def _defining(evidence: Evidence) -> Iterable[int]:
     return sorted(values, key=lambda file: (-values[file], file))[:DEFINING_CANDIDATES]
 
 
-def features_of(
-    evidence: Evidence, cosines: Mapping[int, float], files: Sequence[int]
-) -> dict[str, NDArray[np.float64]]:
+def features_of(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """One array for each signal, in the order of `files`."""
     corpus, query, lexical = evidence.corpus, evidence.query, evidence.lexical
     places = np.array(files, dtype=np.int64)
@@ -78,19 +86,42 @@ def features_of(
     matches = {token: match_token(token, query) for token in {token for tokens in parents for token in tokens}}
     main = main_definitions(evidence.named)
     single = single_word_values(query, evidence.named)
+    coverage = _relative(lexical.coverage, places)
     return {
         "best_chunk": _relative(lexical.files, places),
-        "coverage": _relative(lexical.coverage, places),
-        "header": _looked_up(cosines, files),
+        "coverage": coverage,
+        "together": np.array([values.max(initial=0.0) for values in evidence.chunk_values(cosines, files)]),
+        "directory": _shares_of_directories([corpus.paths[file] for file in files], coverage),
+        "header": _looked_up(cosines.files, files),
         "stem": evidence.stem_share[places],
         "parent": np.array([_mean(matches, tokens) for tokens in parents]),
         "stem_length": np.array([len(file_stem_terms(corpus.paths[file])) for file in files], dtype=np.float64),
         "definitions": np.log1p(corpus.definition_counts[places]),
+        "chunks": np.log1p(np.diff(corpus.offsets)[places]),
         "references": np.log1p(corpus.reference_counts[places]),
         "main_definition": _looked_up(main, files),
         "single_word": _looked_up(single, files),
         "pushed_down": evidence.pushed_down[places].astype(np.float64),
+        "copied": np.isin(corpus.roles[places], _COPIED).astype(np.float64),
+        "data": np.array([_is_data(corpus, query, file) for file in files], dtype=np.float64),
     }
+
+
+def _is_data(corpus: Corpus, query: Query, file: int) -> bool:
+    """Data and settings without a definition, unless their language is asked for; prose is pushed down already."""
+    language, role = str(corpus.languages[file]), str(corpus.roles[file])
+    is_empty = not is_code(language) and not corpus.definition_counts[file] and role != Role.DOCS
+    return bool(is_empty) and query.stems.isdisjoint(stems(language))
+
+
+def _shares_of_directories(paths: Sequence[str], coverage: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of the query's best directory each file's own directory has; the best files of one count most."""
+    names = [path.rpartition("/")[0] for path in paths]
+    sums: dict[str, float] = defaultdict(float)
+    for name, value in zip(names, coverage.tolist(), strict=True):
+        sums[name] += value**2
+    greatest = max(sums.values(), default=0.0) or 1.0
+    return np.sqrt(np.array([sums[name] for name in names]) / greatest)
 
 
 def _relative(values: NDArray[np.floating], places: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -106,7 +137,7 @@ def _mean(values: Mapping[str, float], tokens: Sequence[str]) -> float:
     return sum(values[token] for token in tokens) / len(tokens) if tokens else 0.0
 
 
-def rank_files(evidence: Evidence, cosines: Mapping[int, float], files: Sequence[int]) -> list[RankedFile]:
+def rank_files(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[RankedFile]:
     """Candidates by falling score; equal ones by path."""
     if not files:
         return []
@@ -122,20 +153,12 @@ def best_chunks(
 
     `lines` gives the lines, by chunk position, of the chunks of files that define an identifier of the query.
     """
-    corpus, chunks = evidence.corpus, evidence.lexical.chunks
-    greatest = float(chunks.max(initial=0.0)) or 1.0
     bonuses = _bonuses(evidence, files, lines)
     best: dict[int, int] = {}
-    for file in files:
-        positions = range(int(corpus.offsets[file]), int(corpus.offsets[file + 1]))
-        values = {
-            place: float(chunks[place]) / greatest
-            + COSINE_IN_CHUNK * cosines.chunks.get(place, 0.0)
-            + bonuses.get(place, 0.0)
-            for place in positions
-        }
-        if values:
-            best[file] = max(values, key=lambda place: (values[place], -place))
+    for file, values in zip(files, evidence.chunk_values(cosines, files), strict=True):
+        first = int(evidence.corpus.offsets[file])
+        if len(values):
+            best[file] = first + int(np.argmax(values + [bonuses.get(first + i, 0.0) for i in range(len(values))]))
     return best
 
 

@@ -101,7 +101,7 @@ def allowed_files(corpus: Corpus, request: SearchRequest) -> NDArray[np.bool_] |
 
 def pushed_down_files(corpus: Corpus, request: SearchRequest, query: Query) -> NDArray[np.bool_]:
     """Which files are about the code rather than the code itself, unless just those are asked for."""
-    roles = set() if query.asks_for_asides else {Role.TEST, Role.EXAMPLE, Role.DOCS}
+    roles = {Role.TEST, Role.EXAMPLE, Role.DOCS} - query.asked_roles
     if request.include_tests:
         roles -= {Role.TEST, Role.EXAMPLE}
     return np.isin(corpus.roles, sorted(roles))

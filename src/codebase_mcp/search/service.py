@@ -14,7 +14,7 @@ from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
 from codebase_mcp.search import definitions, dense, freshness, lexical, rank, scope, snippets, stems
 from codebase_mcp.search.catalogue import Catalogue, Corpus
-from codebase_mcp.search.dense import HeaderCosines, QueryVector
+from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
 from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
@@ -166,7 +166,7 @@ class _Looking:
         cosines = await self._cosines(candidates)
         if cosines.vanished:
             return None
-        ranked = rank.rank_files(evidence, cosines.files, candidates)
+        ranked = rank.rank_files(evidence, cosines, candidates)
         ranked = _once_per_path(self.corpus, ranked)
         shown = ranked[: self.request.limit]
         chunks = await self._chunks(evidence, cosines, [item.file for item in shown])
@@ -212,7 +212,7 @@ class _Looking:
 
     async def _cosines(self, candidates: Sequence[int]) -> HeaderCosines:
         if self.vector is None or not candidates:
-            return HeaderCosines({}, {}, [])
+            return NO_COSINES
         return await dense.header_cosines(self.connection, self.schema, self.corpus, self.vector, candidates)
 
     async def _chunks(self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[ChunkRow] | None:

@@ -22,15 +22,20 @@ class Signal:
 SIGNALS = (
     Signal("best_chunk", 2.5, "the file's best chunk by BM25, as a share of the query's best"),
     Signal("coverage", 2.5, "its best dozen chunks, decayed: a file that is about the topic, not one that mentions it"),
+    Signal("together", 2.0, "its best chunk by words and meaning at once: what says both is about it"),
+    Signal("directory", 1.0, "share of the query's best directory: files on one topic lie together"),
     Signal("header", 5.5, "cosine of the query with the nearest header: other words for the same thing"),
     Signal("stem", 2.5, "share of the file's name that the query explains: names are chosen to be found"),
     Signal("parent", 1.0, "share of the directory's name that the query explains"),
     Signal("stem_length", -0.5, "words in the file's name: a long name is a special case"),
     Signal("definitions", -0.5, "ln(1 + definitions): large files match everything"),
+    Signal("chunks", -0.3, "ln(1 + chunks): the best of many chunks is good by chance"),
     Signal("references", 0.5, "ln(1 + files that name what this one defines): central files are meant more often"),
     Signal("main_definition", 1.0, "identifiers of the query that have their main definition here"),
     Signal("single_word", 4.0, "a query of one word asks for its definition"),
     Signal("pushed_down", -3.0, "tests, examples and prose repeat the words of what they are about"),
+    Signal("copied", -2.0, "generated and vendored files repeat what is written elsewhere"),
+    Signal("data", -2.0, "files without any definition hold the words of the code, not the code"),
 )
 
 

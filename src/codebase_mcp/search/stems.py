@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,8 @@ EXACT = 1.0
 PREFIX = 0.7
 SHORT_PREFIX = 0.45
 """A shared prefix of three letters only."""
+ABBREVIATION = 0.7
+ABBREVIATED_LETTERS = 20
 CONTAINER_LETTERS = 7
 CONTAINED_LETTERS = 4
 _LAST = "\U0010ffff"
@@ -69,12 +73,32 @@ def inverse_document_frequency(counts: NDArray[np.int64], total: int) -> NDArray
 
 def match_token(token: str, query: Query) -> float:
     """How well one token of a path is explained by a query, from 0 to 1."""
-    if token in query.stems or token in query.joined:
+    if token in query.joined or token in query.initials:
         return EXACT
-    return max((_likeness(token, asked) for asked in query.stems), default=0.0)
+    likeness = max((_weight(asked, query) * _likeness(token, asked) for asked in query.stems), default=0.0)
+    is_abbreviation = any(token in _abbreviations(part) for part in query.parts)
+    return max(likeness, ABBREVIATION if is_abbreviation else 0.0)
+
+
+def _weight(asked: str, query: Query) -> float:
+    """Less for words of the repository's name, which explain its whole tree."""
+    return min(query.weights[asked], 1.0)
+
+
+@lru_cache(maxsize=1 << 12)
+def _abbreviations(part: str) -> frozenset[str]:
+    """Two to four letters that stand for a word: its first one and consonants in their order, as ctx for context."""
+    consonants = [letter for letter in part[1:ABBREVIATED_LETTERS] if letter.isalpha() and letter not in "aeiou"]
+    return frozenset(
+        part[0] + "".join(chosen)
+        for count in range(1, min(4, len(part) - 2))
+        for chosen in combinations(consonants, count)
+    )
 
 
 def _likeness(token: str, asked: str) -> float:
+    if token == asked:
+        return EXACT
     shorter, longer = sorted((token, asked), key=len)
     prefix = _prefix_value(len(shorter)) if longer.startswith(shorter) else 0.0
     return max(prefix, _contained_value(len(asked), len(token)) if asked in token else 0.0)
@@ -95,17 +119,24 @@ def _contained_value(asked_letters: int, token_letters: int) -> float:
 def match_vocabulary(index: StemIndex, query: Query) -> dict[int, float]:
     """`match_token` of every token that a query explains at all, by token number."""
     found: dict[int, float] = {}
-    for asked in query.stems:
-        for number, value in (
-            *_longer_tokens(index, asked),
-            *_shorter_tokens(index, asked),
-            *_containers(index, asked),
-        ):
-            found[number] = max(value, found.get(number, 0.0))
-    for exact in query.stems | query.joined:
-        if exact in index.numbers:
-            found[index.numbers[exact]] = EXACT
+    for number, value in _matches(index, query):
+        found[number] = max(value, found.get(number, 0.0))
     return found
+
+
+def _matches(index: StemIndex, query: Query) -> Iterable[tuple[int, float]]:
+    for asked in query.stems:
+        weight = _weight(asked, query)
+        likened = chain(_longer_tokens(index, asked), _shorter_tokens(index, asked), _containers(index, asked))
+        yield from ((number, weight * value) for number, value in likened)
+        yield from _known(index, (asked,), weight * EXACT)
+    yield from _known(index, query.joined | query.initials, EXACT)
+    for part in query.parts:
+        yield from _known(index, _abbreviations(part), ABBREVIATION)
+
+
+def _known(index: StemIndex, tokens: Iterable[str], value: float) -> Iterable[tuple[int, float]]:
+    return ((index.numbers[token], value) for token in tokens if token in index.numbers)
 
 
 def _longer_tokens(index: StemIndex, asked: str) -> Iterable[tuple[int, float]]:
