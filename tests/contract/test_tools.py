@@ -103,6 +103,7 @@ async def test_a_missing_argument_is_named(connect: Connect, tool: str) -> None:
         ("list_background_jobs", {"status": "done"}, "status = \"done\" must be one of 'pending'"),
         ("list_background_jobs", {"created_after": "soon"}, 'created_after = "soon" must be a date and time'),
         ("search_code", {"query": "x", "limit": 51}, "limit = 51 must be at most 50"),
+        ("search_code", {"query": "x", "offset": -1}, "offset = -1 must be at least 0"),
         ("search_code", {"query": "x", "limit": "ten"}, 'limit = "ten" must be a whole number'),
         ("search_code", {"query": None}, "query = null must be a string"),
         ("index_repository", {"repo_path": "/x", "wait_seconds": 26}, "wait_seconds = 26 must be at most 25"),
@@ -244,6 +245,7 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "language": "python",
         "path_glob": "src/**",
         "limit": 3,
+        "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
     }

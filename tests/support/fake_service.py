@@ -186,6 +186,7 @@ def an_answer(*hits: SearchHit, **changes: Any) -> SearchAnswer:
     values: dict[str, Any] = {
         "results": list(hits),
         "total_count": len(hits),
+        "next_offset": None,
         "truncated": False,
         "freshness": [fresh],
         "warnings": [],

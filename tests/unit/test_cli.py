@@ -345,8 +345,8 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
-    options = "--repo shop --language python --glob src/** --limit 3 --no-tests --max-tokens 900 --project work"
-    run("search", "tax", *options.split(), service=service)
+    options = "--repo shop --language python --glob src/** --limit 3 --offset 6 --no-tests --max-tokens 900"
+    run("search", "tax", *options.split(), "--project", "work", service=service)
     assert service.arguments_of("search") == {
         "query": "tax",
         "project_id": "work",
@@ -354,6 +354,7 @@ def test_search_passes_its_options_on(run: Run) -> None:
         "language": "python",
         "path_glob": "src/**",
         "limit": 3,
+        "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
     }
@@ -375,6 +376,7 @@ def freshness(**changes: Any) -> Any:
     [
         (an_answer(), ""),
         (an_answer(truncated=True), "shortened to the token budget"),
+        (an_answer(total_count=23, next_offset=20), "3 more candidates: --offset 20"),
         (an_answer(warnings=["The vectors are missing."]), "The vectors are missing."),
         (freshness(state="indexing", progress_percentage=40), "shop is being indexed (40 %)."),
         (freshness(state="incomplete"), "not completely indexed: codebase-mcp index /src/shop"),

@@ -24,6 +24,7 @@ def search(
     language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
     glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
     limit: Annotated[int, Parameter(help="Most files to show, 1 to 50.")] = 10,
+    offset: Annotated[int, Parameter(help="How many of the best files to skip.")] = 0,
     tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
     max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
     project: ProjectOption = None,
@@ -42,6 +43,7 @@ def search(
             language=language,
             path_glob=glob,
             limit=limit,
+            offset=offset,
             include_tests=tests,
             max_tokens=max_tokens,
         )
@@ -95,6 +97,8 @@ def _cautions(answer: SearchAnswer) -> list[str]:
     told = list(answer.warnings)
     if answer.truncated:
         told.append("The answer was shortened to the token budget; --max-tokens raises it.")
+    if answer.next_offset is not None:
+        told.append(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
     return told + [caution for repository in answer.freshness for caution in _freshness_caution(repository)]
 
 

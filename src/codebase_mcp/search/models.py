@@ -13,6 +13,7 @@ RepositoryState = Literal["ready", "indexing", "incomplete"]
 MAX_QUERY_LENGTH = 2_000
 MAX_GLOB_LENGTH = 500
 MAX_LIMIT = 50
+MAX_OFFSET = 2**31 - 1
 DEFAULT_MAX_TOKENS = 6_000
 MAX_TOKENS_RANGE = (200, 100_000)
 
@@ -28,6 +29,7 @@ class SearchRequest(BaseModel):
     language: str | None = None
     path_glob: str | None = None
     limit: int = 10
+    offset: int = 0
     include_tests: bool | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
 
@@ -70,7 +72,13 @@ class SearchAnswer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     results: list[SearchHit] = Field(description="Best first, at most one per file.")
-    total_count: int = Field(description="Candidate files found, of which the best are returned.")
+    total_count: int = Field(
+        description="Files that were ranked for this query, over all pages: the best by words, by meaning and by name, "
+        "some dozens. Not the number of files that contain the words."
+    )
+    next_offset: int | None = Field(
+        description="The offset that continues after these results; null when no candidate is left."
+    )
     truncated: bool = Field(description="True when max_tokens shortened or left out results.")
     freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
     warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")

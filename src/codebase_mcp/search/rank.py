@@ -142,8 +142,9 @@ def best_chunks(
 def _bonuses(evidence: Evidence, files: Sequence[int], lines: Mapping[int, ChunkLines]) -> dict[int, float]:
     wanted = set(files)
     starts: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for item in as_spelled([item for item in evidence.named if item.file in wanted]):
-        starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
+    for item in as_spelled(evidence.named):
+        if item.file in wanted:
+            starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
     bonuses: dict[int, float] = {}
     for place, chunk in lines.items():
         for line, bonus in starts[int(evidence.corpus.file_of_chunk[place])]:

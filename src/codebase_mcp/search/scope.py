@@ -13,7 +13,14 @@ from codebase_mcp.domain import Role
 from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
 from codebase_mcp.indexing.languages import canonical_language, closest_language
 from codebase_mcp.search.catalogue import Corpus
-from codebase_mcp.search.models import MAX_GLOB_LENGTH, MAX_LIMIT, MAX_QUERY_LENGTH, MAX_TOKENS_RANGE, SearchRequest
+from codebase_mcp.search.models import (
+    MAX_GLOB_LENGTH,
+    MAX_LIMIT,
+    MAX_OFFSET,
+    MAX_QUERY_LENGTH,
+    MAX_TOKENS_RANGE,
+    SearchRequest,
+)
 from codebase_mcp.search.query import Query
 from codebase_mcp.storage.projects import Repository
 
@@ -35,6 +42,7 @@ def check_request(request: SearchRequest) -> None:
             f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it."
         )
     _check_range("limit", request.limit, 1, MAX_LIMIT)
+    _check_range("offset", request.offset, 0, MAX_OFFSET)
     _check_range("max_tokens", request.max_tokens, *MAX_TOKENS_RANGE)
     if request.language is not None:
         language_name(request.language)

@@ -45,7 +45,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Ranked files, cut to the limit, with the chunk to show of each, and how many candidates there were."""
+    """A page of the ranked files, with the chunk to show of each, and how many candidates there were."""
 
     query: Query
     files: list[RankedFile]
@@ -98,7 +98,7 @@ class SearchService:
             found = await _Looking(connection, schema, coverage, corpus, request, query_vector).find()
         if found is None:
             return None
-        said = [*warnings, *_missing_vectors(found, wanted=vector is not None)]
+        said = [*warnings, *_missing_vectors(found, wanted=vector is not None), *_beyond_the_end(found, request)]
         return await _answer(request, coverage, corpus, found, warnings=said)
 
     async def _corpus(
@@ -118,6 +118,15 @@ def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:
         return []
     return [
         "Ranked without the meaning of words: no vectors of the current embedding model. Index the repository again."
+    ]
+
+
+def _beyond_the_end(found: Found, request: SearchRequest) -> list[str]:
+    if found.files or not found.candidate_count:
+        return []
+    return [
+        f"offset {request.offset:,} is beyond the {found.candidate_count:,} candidate files of this query: nothing is "
+        "left. Ask differently, or with a filter, to see other files."
     ]
 
 
@@ -168,7 +177,7 @@ class _Looking:
             return None
         ranked = rank.rank_files(evidence, cosines.files, candidates)
         ranked = _once_per_path(self.corpus, ranked)
-        shown = ranked[: self.request.limit]
+        shown = ranked[self.request.offset :][: self.request.limit]
         chunks = await self._chunks(evidence, cosines, [item.file for item in shown])
         return None if chunks is None else Found(evidence.query, shown, chunks, len(ranked), bool(cosines.files))
 
@@ -272,6 +281,7 @@ async def _answer(
     return SearchAnswer(
         results=hits,
         total_count=found.candidate_count,
+        next_offset=_next_offset(request.offset + len(hits), found),
         truncated=len(shown) < len(found.files) or any(snippet.form != "full" for snippet in shown),
         freshness=await _freshness(coverage),
         warnings=list(warnings),
@@ -293,6 +303,11 @@ def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: 
         score=round(item.score, 4),
         repository=corpus.repository(item.file).name,
     )
+
+
+def _next_offset(after: int, found: Found) -> int | None:
+    """Counts what is shown: a hit that the budget left out comes first on the next page."""
+    return after if found.files and after < found.candidate_count else None
 
 
 async def _freshness(coverage: Coverage) -> list[RepositoryFreshness]:

@@ -68,6 +68,9 @@ CreatedAfter = Annotated[
 Offset = Annotated[int, Field(ge=0, le=2**31 - 1, description="How many to skip.")]
 JobLimit = Annotated[int, Field(ge=1, le=100, description="Most jobs to return.")]
 HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return.")]
+HitOffset = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="How many of the best to skip: next_offset of the answer before.")
+]
 Confirmed = Annotated[bool, Field(description="Must be true; makes sure that it is meant.")]
 
 
@@ -265,6 +268,7 @@ class Tools:
         language: Annotated[str | None, Field(description="Only this language, such as 'python'.")] = None,
         path_glob: Annotated[str | None, Field(description="Only matching paths, such as 'src/**/*.ts'.")] = None,
         limit: HitLimit = 10,
+        offset: HitOffset = 0,
         include_tests: Annotated[
             bool | None,
             Field(description="true ranks tests like other files, false leaves them out; null decides by the query."),
@@ -279,8 +283,9 @@ class Tools:
         Ask in plain words ("where are sessions invalidated") or by identifier ("SessionStore.revoke"). Prefer it to
         reading or grepping many files when you do not know the place. All repositories of the project are searched
         unless one is named. Over max_tokens, excerpts shrink to the best lines, to signatures, then to locations, and
-        truncated is true. freshness tells for each repository whether the index is complete and which commit it
-        shows: with anything but "ready", a missing result proves nothing.
+        truncated is true. next_offset continues an answer: call again with it as offset. freshness tells for each
+        repository whether the index is complete and which commit it shows: with anything but "ready", a missing
+        result proves nothing.
 
         Example: {"query": "retry with backoff", "language": "python", "path_glob": "src/**", "limit": 5}
 
@@ -295,6 +300,7 @@ class Tools:
             language=language,
             path_glob=path_glob,
             limit=limit,
+            offset=offset,
             include_tests=include_tests,
             max_tokens=max_tokens,
         )

@@ -215,7 +215,7 @@ async def nearest_files_by_scan(
     statement = sa.text(
         f"SELECT file_id, 1 - min(vector <=> {_QUERY}) AS cosine FROM {schema}.embeddings"
         f" WHERE repository_id = ANY(:repository_ids) AND model_id = :model{restriction}"
-        " GROUP BY file_id ORDER BY 2 DESC LIMIT :limit"
+        " GROUP BY file_id ORDER BY 2 DESC, file_id LIMIT :limit"
     )
     arguments: dict[str, object] = {
         "vector": vector,
