@@ -244,6 +244,8 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "repository": "shop",
         "language": "python",
         "path_glob": "src/**",
+        "kind": "class",
+        "role": "test",
         "limit": 3,
         "offset": 6,
         "include_tests": False,

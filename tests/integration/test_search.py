@@ -275,7 +275,7 @@ async def test_the_statement_can_use_the_vector_index(shelf: Shelf, shop: Target
         await connection.execute(sa.text("SET LOCAL enable_sort = off"))
         found = await search_store.nearest_files_by_index(
             connection, SCHEMA, shop.model_id, vector,
-            dimensions=DIMENSIONS, repository_ids=[shop.repository_id], file_ids=None,
+            dimensions=DIMENSIONS, repository_ids=[shop.repository_id], only=None,
         )  # fmt: skip
         assert await connection.scalar(scans) == 1
     assert len(found) == len({file_id for file_id, _ in found}) == len(SHOP)

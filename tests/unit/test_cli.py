@@ -345,14 +345,16 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
-    options = "--repo shop --language python --glob src/** --limit 3 --offset 6 --no-tests --max-tokens 900"
-    run("search", "tax", *options.split(), "--project", "work", service=service)
+    options = "--repo shop --language python --glob src/** --kind class --role test --limit 3 --offset 6 --no-tests"
+    run("search", "tax", *options.split(), "--max-tokens", "900", "--project", "work", service=service)
     assert service.arguments_of("search") == {
         "query": "tax",
         "project_id": "work",
         "repository": "shop",
         "language": "python",
         "path_glob": "src/**",
+        "kind": "class",
+        "role": "test",
         "limit": 3,
         "offset": 6,
         "include_tests": False,

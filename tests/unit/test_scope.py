@@ -35,6 +35,12 @@ def test_a_query_of_ten_thousand_characters_is_refused_with_both_numbers() -> No
     [
         ({"limit": 0}, "limit is 0; it must be from 1 to 50"),
         ({"limit": 51}, "limit is 51"),
+        (
+            {"kind": "klass"},
+            "kind 'klass' is not known. Did you mean 'class'? Known are block, class,",
+        ),
+        ({"kind": ""}, "kind '' is not known"),
+        ({"role": "tests"}, "role 'tests' is not known. Did you mean 'test'? Known are source, test, example, docs,"),
         ({"offset": -1}, "offset is -1; it must be from 0 to"),
         ({"max_tokens": 10}, "max_tokens is 10; it must be from 200 to 100,000"),
         ({"language": "pyton"}, "Did you mean 'python'"),

@@ -28,6 +28,8 @@ class SearchRequest(BaseModel):
     repository: str | int | None = None
     language: str | None = None
     path_glob: str | None = None
+    kind: str | None = None
+    role: str | None = None
     limit: int = 10
     offset: int = 0
     include_tests: bool | None = None
@@ -41,7 +43,9 @@ class SearchHit(BaseModel):
     start_line: int = Field(description="First line of the chunk, counted from 1.")
     end_line: int = Field(description="Last line of the chunk, inclusive.")
     symbol: str | None = Field(description="The definition that the chunk is mainly about.")
-    kind: str = Field(description="What the chunk is: function, class, text and so on.")
+    kind: str = Field(
+        description="What the chunk is: function, class, text and so on; under a filter by kind always that kind."
+    )
     language: str
     content: str = Field(description="The chunk's text, or what the token budget left of it.")
     content_form: ContentForm = Field(

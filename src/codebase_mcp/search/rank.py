@@ -116,9 +116,13 @@ def rank_files(evidence: Evidence, cosines: Mapping[int, float], files: Sequence
 
 
 def best_chunks(
-    evidence: Evidence, cosines: HeaderCosines, files: Sequence[int], lines: Mapping[int, ChunkLines]
+    evidence: Evidence,
+    cosines: HeaderCosines,
+    files: Sequence[int],
+    lines: Mapping[int, ChunkLines],
+    of_kind: NDArray[np.bool_] | None = None,
 ) -> dict[int, int]:
-    """For each file that has chunks the position of the one to show.
+    """For each file that has chunks (of that kind) the position of the one to show.
 
     `lines` gives the lines, by chunk position, of the chunks of files that define an identifier of the query.
     """
@@ -133,6 +137,7 @@ def best_chunks(
             + COSINE_IN_CHUNK * cosines.chunks.get(place, 0.0)
             + bonuses.get(place, 0.0)
             for place in positions
+            if of_kind is None or of_kind[place]
         }
         if values:
             best[file] = max(values, key=lambda place: (values[place], -place))

@@ -12,9 +12,10 @@ import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
-from codebase_mcp.search import definitions, dense, freshness, lexical, rank, scope, snippets, stems
+from codebase_mcp.search import definitions, dense, freshness, kinds, lexical, rank, scope, snippets, stems
 from codebase_mcp.search.catalogue import Catalogue, Corpus
 from codebase_mcp.search.dense import HeaderCosines, QueryVector
+from codebase_mcp.search.kinds import KindCatalogue
 from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
@@ -52,6 +53,7 @@ class Found:
     chunks: list[ChunkRow]
     candidate_count: int
     has_vectors: bool
+    warnings: tuple[str, ...] = ()
 
 
 class SearchService:
@@ -61,6 +63,7 @@ class SearchService:
         self._database = database
         self._embedder = embedder
         self._catalogue = catalogue or Catalogue()
+        self._kinds = KindCatalogue()
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The best chunks of the best files.
@@ -95,10 +98,15 @@ class SearchService:
             coverage = await _coverage(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
             query_vector = _query_vector(vector, coverage.model_id)
-            found = await _Looking(connection, schema, coverage, corpus, request, query_vector).find()
+            found = await _Looking(connection, schema, coverage, corpus, request, query_vector, self._kinds).find()
         if found is None:
             return None
-        said = [*warnings, *_missing_vectors(found, wanted=vector is not None), *_beyond_the_end(found, request)]
+        said = [
+            *warnings,
+            *found.warnings,
+            *_missing_vectors(found, wanted=vector is not None),
+            *_beyond_the_end(found, request),
+        ]
         return await _answer(request, coverage, corpus, found, warnings=said)
 
     async def _corpus(
@@ -162,26 +170,42 @@ class _Looking:
     corpus: Corpus
     request: SearchRequest
     vector: QueryVector | None
+    kinds: KindCatalogue
 
     async def find(self) -> Found | None:
         if not self.corpus.file_count:
             return Found(analyse(self.request.query), [], [], 0, has_vectors=False)
-        allowed = await asyncio.to_thread(scope.allowed_files, self.corpus, self.request)
-        evidence = await self._evidence(allowed)
-        nearest = await self._nearest(allowed)
+        filters = await asyncio.to_thread(scope.file_filters, self.corpus, self.request)
+        of_kind = await self._of_kind(filters)
+        allowed = scope.all_of(filters)
+        if allowed is not None and not allowed.any():
+            why = scope.nothing_matches(self.corpus, filters)
+            return Found(analyse(self.request.query), [], [], 0, has_vectors=False, warnings=(why,))
+        evidence = await self._evidence(allowed, of_kind)
+        nearest = await self._nearest(allowed, of_kind)
         if await self._has_replacements(nearest.unknown_ids, evidence.lexical.newer_chunk_ids):
             return None
         candidates = rank.candidate_files(evidence, nearest.files, allowed)
-        cosines = await self._cosines(candidates)
+        cosines = await self._cosines(candidates, of_kind)
         if cosines.vanished:
             return None
         ranked = rank.rank_files(evidence, cosines.files, candidates)
         ranked = _once_per_path(self.corpus, ranked)
         shown = ranked[self.request.offset :][: self.request.limit]
-        chunks = await self._chunks(evidence, cosines, [item.file for item in shown])
+        chunks = await self._chunks(evidence, cosines, [item.file for item in shown], of_kind)
         return None if chunks is None else Found(evidence.query, shown, chunks, len(ranked), bool(cosines.files))
 
-    async def _evidence(self, allowed: NDArray[np.bool_] | None) -> Evidence:
+    async def _of_kind(self, filters: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+        """Which chunks the filter by kind lets through; adds to `filters` the files that have such a chunk."""
+        if self.request.kind is None:
+            return None
+        index = await self.kinds.index(self.connection, self.schema, self.corpus)
+        of_kind = index.chunks_of(kinds.kind_name(self.request.kind))
+        has_some = np.bincount(self.corpus.file_of_chunk[of_kind], minlength=self.corpus.file_count) > 0
+        filters[f"kind {self.request.kind!r}"] = has_some
+        return of_kind
+
+    async def _evidence(self, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None) -> Evidence:
         corpus = self.corpus
         query = analyse(self.request.query, [repository.name for repository in corpus.repositories])
         ids = [repository.id for repository in corpus.repositories]
@@ -191,16 +215,18 @@ class _Looking:
         named = definitions.named_definitions(corpus, query, symbols)
         if allowed is not None:
             named = [item for item in named if allowed[item.file]]
-        scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed)
+        if self.request.kind is not None:
+            named = kinds.of_that_kind(named, kinds.kind_name(self.request.kind))
+        scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed, of_kind)
         pushed_down = scope.pushed_down_files(corpus, self.request, query)
         return Evidence(corpus, query, scores, shares, named, pushed_down)
 
-    async def _nearest(self, allowed: NDArray[np.bool_] | None) -> dense.Nearest:
+    async def _nearest(self, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None) -> dense.Nearest:
         if self.vector is None:
             return dense.Nearest([], [])
         return await dense.nearest_files(
             self.connection, self.schema, self.corpus, self.vector,
-            allowed=allowed, is_whole_project=self.coverage.is_whole_project,
+            allowed=allowed, is_whole_project=self.coverage.is_whole_project, of_kind=of_kind,
         )  # fmt: skip
 
     async def _has_replacements(self, file_ids: Sequence[int], chunk_ids: NDArray[np.int64]) -> bool:
@@ -219,25 +245,34 @@ class _Looking:
         known = zip(self.corpus.repository_of.tolist(), self.corpus.paths, strict=True)
         return not paths.isdisjoint(known)
 
-    async def _cosines(self, candidates: Sequence[int]) -> HeaderCosines:
+    async def _cosines(self, candidates: Sequence[int], of_kind: NDArray[np.bool_] | None) -> HeaderCosines:
         if self.vector is None or not candidates:
             return HeaderCosines({}, {}, [])
-        return await dense.header_cosines(self.connection, self.schema, self.corpus, self.vector, candidates)
+        return await dense.header_cosines(
+            self.connection, self.schema, self.corpus, self.vector, candidates, of_kind=of_kind
+        )
 
-    async def _chunks(self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[ChunkRow] | None:
+    async def _chunks(
+        self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int], of_kind: NDArray[np.bool_] | None
+    ) -> list[ChunkRow] | None:
         corpus = self.corpus
         wanted = set(files)
         places = [(item.symbol.file_id, item.symbol.start_line) for item in evidence.named if item.file in wanted]
         lines = await search_store.chunks_with_lines(self.connection, self.schema, places) if places else []
         positions = corpus.chunk_positions(np.array([line.id for line in lines], dtype=np.int64)).tolist()
         by_position = {place: line for place, line in zip(positions, lines, strict=True) if place >= 0}
-        best = rank.best_chunks(evidence, cosines, files, by_position)
+        best = rank.best_chunks(evidence, cosines, files, by_position, of_kind)
         ids = corpus.chunk_ids(np.array([best[file] for file in files], dtype=np.int64)).tolist()
         rows = await search_store.chunks_by_id(self.connection, ids)
         if len(rows) < len(ids):
             return None
         named = evidence.named
-        return [definitions.under_the_asked_name(named, file, rows[i]) for file, i in zip(files, ids, strict=True)]
+        shown = [definitions.under_the_asked_name(named, file, rows[i]) for file, i in zip(files, ids, strict=True)]
+        if self.request.kind is None:
+            return shown
+        owners = corpus.file_ids[list(files)].tolist()
+        kind = kinds.kind_name(self.request.kind)
+        return await kinds.called_by_kind(self.connection, kind, evidence.query, shown, owners)
 
 
 def _score(
@@ -245,11 +280,12 @@ def _score(
     query: Query,
     postings: Sequence[tuple[str, bytes, bytes]],
     allowed: NDArray[np.bool_] | None,
+    of_kind: NDArray[np.bool_] | None,
 ) -> tuple[lexical.LexicalScores, NDArray[np.float64]]:
     shares = stems.explained_share(corpus.stems, query)
     if allowed is not None:
         shares = np.where(allowed, shares, 0.0)
-    return lexical.score_chunks(corpus, postings, query.weights, allowed), shares
+    return lexical.score_chunks(corpus, postings, query.weights, allowed, of_kind), shares
 
 
 def _once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:

@@ -267,6 +267,12 @@ class Tools:
         repository: Annotated[str | None, Field(description="Only this repository: its name, path or id.")] = None,
         language: Annotated[str | None, Field(description="Only this language, such as 'python'.")] = None,
         path_glob: Annotated[str | None, Field(description="Only matching paths, such as 'src/**/*.ts'.")] = None,
+        kind: Annotated[
+            str | None, Field(description="Only chunks of this kind, such as 'function', 'method', 'class', 'section'.")
+        ] = None,
+        role: Annotated[
+            str | None, Field(description="Only files that are: source, test, example, docs, vendored or generated.")
+        ] = None,
         limit: HitLimit = 10,
         offset: HitOffset = 0,
         include_tests: Annotated[
@@ -287,10 +293,13 @@ class Tools:
         repository whether the index is complete and which commit it shows: with anything but "ready", a missing
         result proves nothing.
 
+        Filters are exact and apply before anything is chosen; when they leave no file, warnings says which of them.
+
         Example: {"query": "retry with backoff", "language": "python", "path_glob": "src/**", "limit": 5}
 
-        Errors: VALIDATION_ERROR (blank or too long query, unknown language, limit not 1 to 50), PROJECT_NOT_FOUND
-        (index a repository first), REPOSITORY_NOT_FOUND, EMBEDDING_ERROR, DATABASE_STARTING, DATABASE_ERROR.
+        Errors: VALIDATION_ERROR (blank or too long query, unknown language, kind or role, limit not 1 to 50),
+        PROJECT_NOT_FOUND (index a repository first), REPOSITORY_NOT_FOUND, EMBEDDING_ERROR, DATABASE_STARTING,
+        DATABASE_ERROR.
         """
         await self._service.ready()
         return await self._service.search(
@@ -299,6 +308,8 @@ class Tools:
             repository=repository,
             language=language,
             path_glob=path_glob,
+            kind=kind,
+            role=role,
             limit=limit,
             offset=offset,
             include_tests=include_tests,

@@ -249,6 +249,8 @@ class Service:
         repository: str | None = None,
         language: str | None = None,
         path_glob: str | None = None,
+        kind: str | None = None,
+        role: str | None = None,
         limit: int = 10,
         offset: int = 0,
         include_tests: bool | None = None,
@@ -258,7 +260,7 @@ class Service:
         project = await self._resolved(project_id)
         request = SearchRequest(
             query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
-            limit=limit, offset=offset, include_tests=include_tests,
+            kind=kind, role=role, limit=limit, offset=offset, include_tests=include_tests,
             max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
         )  # fmt: skip
         check_request(request)

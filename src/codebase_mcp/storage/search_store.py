@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -86,6 +86,13 @@ class ChunkRow(NamedTuple):
     kind: str
     symbol: str | None
     content: str
+
+
+class Restriction(NamedTuple):
+    """Only vectors of these files or of these chunks."""
+
+    column: Literal["file_id", "chunk_id"]
+    ids: Sequence[int]
 
 
 class FileCosines(NamedTuple):
@@ -207,11 +214,11 @@ async def nearest_files_by_scan(
     vector: str,
     *,
     repository_ids: Sequence[int],
-    file_ids: Sequence[int] | None,
+    only: Restriction | None,
     limit: int,
 ) -> list[tuple[int, float]]:
-    """(file id, best cosine) of the files nearest to a vector, exactly; `file_ids` restricts them."""
-    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    """(file id, best cosine) of the files nearest to a vector, exactly."""
+    restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     statement = sa.text(
         f"SELECT file_id, 1 - min(vector <=> {_QUERY}) AS cosine FROM {schema}.embeddings"
         f" WHERE repository_id = ANY(:repository_ids) AND model_id = :model{restriction}"
@@ -223,8 +230,8 @@ async def nearest_files_by_scan(
         "model": model,
         "limit": limit,
     }
-    if file_ids is not None:
-        arguments["file_ids"] = list(file_ids)
+    if only is not None:
+        arguments["only"] = list(only.ids)
     return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
 
 
@@ -236,12 +243,12 @@ async def nearest_files_by_index(
     *,
     dimensions: int,
     repository_ids: Sequence[int],
-    file_ids: Sequence[int] | None,
+    only: Restriction | None,
 ) -> list[tuple[int, float]]:
     """(file id, cosine) of the chunks nearest to a vector through the HNSW index, best first; files repeat."""
     await connection.execute(sa.text("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)"))
     await connection.execute(sa.text(f"SELECT set_config('hnsw.ef_search', '{INDEX_CANDIDATES}', true)"))
-    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     distance = f"(vector::halfvec({dimensions:d})) <=> CAST({_QUERY} AS halfvec({dimensions:d}))".replace("::", r"\:\:")
     statement = sa.text(
         f"SELECT file_id, 1 - ({distance}) FROM {schema}.embeddings"
@@ -249,8 +256,8 @@ async def nearest_files_by_index(
         f" ORDER BY {distance} LIMIT {INDEX_CANDIDATES}"
     )
     arguments: dict[str, object] = {"vector": vector, "repository_ids": list(repository_ids)}
-    if file_ids is not None:
-        arguments["file_ids"] = list(file_ids)
+    if only is not None:
+        arguments["only"] = list(only.ids)
     return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
 
 
