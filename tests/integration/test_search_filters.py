@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from codebase_mcp.search import dense, rank
 from codebase_mcp.search.catalogue import Corpus
+from codebase_mcp.search.coverage import coverage_of
 from codebase_mcp.search.kinds import KindCatalogue
 from codebase_mcp.search.models import SearchRequest
-from codebase_mcp.search.service import _coverage, _Looking, _query_vector
+from codebase_mcp.search.service import _Looking, _query_vector
 from codebase_mcp.storage import search_store, vector_index
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.vector_index import VectorIndex
@@ -158,7 +159,7 @@ async def brute_force(shelf: Shelf, request: SearchRequest, wanted: Callable[[Co
     vector = _query_vector(await shelf.embedder.embed_query(request.query), 1)
     async with shelf.database.transaction("search", SCHEMA) as connection:
         await search_store.read_only_snapshot(connection)
-        coverage = await _coverage(connection, SCHEMA, request, shelf.embedder.identity)
+        coverage = await coverage_of(connection, SCHEMA, request, shelf.embedder.identity)
         corpus = await shelf.service._catalogue.corpus(connection, SCHEMA, coverage.repositories)
         looking = _Looking(connection, SCHEMA, coverage, corpus, request, vector, KindCatalogue())
         chunks = np.asarray(wanted(corpus), dtype=bool)

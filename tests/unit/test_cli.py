@@ -44,6 +44,7 @@ from tests.support.fake_service import (
     a_running_job,
     a_started_job,
     a_summary,
+    a_symbol_answer,
     an_answer,
     an_estimate,
 )
@@ -52,6 +53,7 @@ COMMANDS = [
     ["serve"],
     ["index"],
     ["search"],
+    ["symbol"],
     ["jobs"],
     ["jobs", "list"],
     ["jobs", "show"],
@@ -360,6 +362,20 @@ def test_search_passes_its_options_on(run: Run) -> None:
         "include_tests": False,
         "max_tokens": 900,
     }
+
+
+def test_symbol_shows_place_name_and_signature(run: Run) -> None:
+    service = FakeService()
+    outcome = run("symbol", "Till.add_tax", "--kind", "method", "--glob", "src/**", "--limit", "3", service=service)
+    assert outcome.out == "/src/shop/tax.py:10  Till.add_tax  (method, exact, shop)\n    def add_tax(self, price):\n"
+    asked = service.arguments_of("find_symbol")
+    assert (asked["name"], asked["kind"], asked["path_glob"], asked["limit"]) == ("Till.add_tax", "method", "src/**", 3)
+    assert json.loads(run("symbol", "x", "--json").out)["results"][0]["match"] == "exact"
+
+
+def test_symbol_says_how_to_go_on_when_nothing_is_found(run: Run) -> None:
+    outcome = run("symbol", "x", service=FakeService(find_symbol=a_symbol_answer(warnings=["Nothing called 'x'."])))
+    assert (outcome.out, outcome.err) == ("Nothing found.\n", "Nothing called 'x'.\n")
 
 
 def test_search_as_json_is_the_whole_answer(run: Run) -> None:

@@ -16,6 +16,7 @@ from codebase_mcp.cli.jobs import jobs
 from codebase_mcp.cli.processes import serve, stop, worker
 from codebase_mcp.cli.repos import repos
 from codebase_mcp.cli.search import search
+from codebase_mcp.cli.symbol import symbol
 from codebase_mcp.errors import CodebaseMcpError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for command in (serve, index, search, jobs, repos, doctor, worker, stop):
+for command in (serve, index, search, symbol, jobs, repos, doctor, worker, stop):
     app.command(command)
 
 

@@ -12,7 +12,7 @@ from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer
     from codebase_mcp.service import Service
 
 
@@ -65,13 +65,15 @@ def _say_answer(answer: SearchAnswer) -> None:
         _say_hit(hit)
     if not answer.results:
         screen.say("Nothing found.")
-    for caution in _cautions(answer):
+    for caution in cautions(answer):
         screen.tell(caution)
+    if answer.next_offset is not None:
+        screen.tell(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
 
 
 def _say_hit(hit: SearchHit) -> None:
     symbol = f"  {hit.symbol}" if hit.symbol else ""
-    place = f"{_short(hit.file_path)}:{hit.start_line}"
+    place = f"{short_path(hit.file_path)}:{hit.start_line}"
     target = screen.console()
     target.print(place, style="bold cyan", end="", soft_wrap=True)
     target.print(f"{symbol}  ({hit.kind}, {hit.repository})", style="dim", soft_wrap=True)
@@ -97,12 +99,11 @@ def _say_code(hit: SearchHit) -> None:
     screen.console().print(code)
 
 
-def _cautions(answer: SearchAnswer) -> list[str]:
+def cautions(answer: SearchAnswer | SymbolAnswer) -> list[str]:
+    """What is to be said beside the results: what may be missing, and how to see more."""
     told = list(answer.warnings)
     if answer.truncated:
         told.append("The answer was shortened to the token budget; --max-tokens raises it.")
-    if answer.next_offset is not None:
-        told.append(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
     return told + [caution for repository in answer.freshness for caution in _freshness_caution(repository)]
 
 
@@ -116,7 +117,7 @@ def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
     return []
 
 
-def _short(file_path: str) -> str:
+def short_path(file_path: str) -> str:
     """Below the working directory as a relative path: shorter, and terminals make it clickable."""
     from pathlib import Path
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ContentForm = Literal["full", "lines", "signature", "location"]
+SymbolMatch = Literal["exact", "folded", "prefix", "fuzzy"]
 RepositoryState = Literal["ready", "indexing", "incomplete"]
 
 MAX_QUERY_LENGTH = 2_000
@@ -70,6 +71,36 @@ class RepositoryFreshness(BaseModel):
     indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
     head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
     last_indexed_at: datetime | None
+
+
+class SymbolHit(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    qualified_name: str | None = Field(description="Behind what it is defined in or belongs to, where that is known.")
+    match: SymbolMatch = Field(
+        description="exact; folded: equal but for case and underscores; prefix: a longer name; fuzzy: a similar one."
+    )
+    kind: str = Field(description="function, method, class, struct, constant and so on.")
+    file_path: str = Field(description="Absolute path of the file.")
+    start_line: int = Field(description="First line of the definition, counted from 1.")
+    end_line: int = Field(description="Last line of the definition, inclusive.")
+    depth: int = Field(description="How many definitions are around it; 0 at the top level of the file.")
+    is_declaration: bool = Field(description="True for what only announces it: a prototype, an abstract signature.")
+    signature: str | None = Field(description="The line that names it; null when the token budget left it out.")
+    language: str
+    repository: str = Field(description="Name of the repository.")
+
+
+class SymbolAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    results: list[SymbolHit] = Field(description="Best first: by match, then main definitions before declarations.")
+    total_count: int = Field(description="Definitions found, of which the best are returned; 2,000 of a match at most.")
+    truncated: bool = Field(description="True when max_tokens shortened or left out results.")
+    freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
+    warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
+    latency_ms: float
 
 
 class SearchAnswer(BaseModel):

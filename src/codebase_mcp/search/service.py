@@ -12,36 +12,25 @@ import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
-from codebase_mcp.search import definitions, dense, freshness, kinds, lexical, rank, scope, snippets, stems
+from codebase_mcp.search import definitions, dense, kinds, lexical, rank, scope, snippets, stems
 from codebase_mcp.search.catalogue import Catalogue, Corpus
+from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of
 from codebase_mcp.search.dense import HeaderCosines, QueryVector
 from codebase_mcp.search.kinds import KindCatalogue
-from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
+from codebase_mcp.search.models import SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
-from codebase_mcp.storage import projects, search_store, tables
+from codebase_mcp.storage import search_store, tables
 from codebase_mcp.storage.database import Database, halfvec_literal
-from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import ChunkRow, UnfinishedJob
+from codebase_mcp.storage.search_store import ChunkRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from codebase_mcp.indexing.embed import Embedder, EmbedderIdentity
+    from codebase_mcp.indexing.embed import Embedder
 
 NEWER_CHUNKS_LOOKED_AT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index."""
-
-    repositories: list[Repository]
-    jobs: dict[str, UnfinishedJob]
-    first_jobs: list[UnfinishedJob]
-    model_id: int | None
-    is_whole_project: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +84,7 @@ class SearchService:
         schema = tables.schema_name(request.project_id)
         async with self._database.transaction("search", schema) as connection:
             await search_store.read_only_snapshot(connection)
-            coverage = await _coverage(connection, schema, request, self._embedder.identity)
+            coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
             query_vector = _query_vector(vector, coverage.model_id)
             found = await _Looking(connection, schema, coverage, corpus, request, query_vector, self._kinds).find()
@@ -142,22 +131,6 @@ def _query_vector(vector: NDArray[np.float32] | None, model_id: int | None) -> Q
     if vector is None or model_id is None:
         return None
     return QueryVector(halfvec_literal(vector), model_id, len(vector))
-
-
-async def _coverage(
-    connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
-) -> Coverage:
-    state = await search_store.project_state(connection, schema, request.project_id, identity)
-    jobs = {job.repo_path: job for job in state.jobs}
-    known = await projects.list_repositories(connection) if state.has_schema else []
-    without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
-    if request.repository is None:
-        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True)
-    names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
-    chosen = scope.find_repositories(request.repository, known, also_known=names)
-    wanted = str(request.repository).strip()
-    first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
-    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=len(chosen) == len(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +265,8 @@ def _once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedF
     """Repositories may lie within one another: the same file counts once, where it ranks best."""
     by_path: dict[str, RankedFile] = {}
     for item in ranked:
-        by_path.setdefault(_absolute_path(corpus, item.file), item)
+        by_path.setdefault(corpus.absolute_path(item.file), item)
     return list(by_path.values())
-
-
-def _absolute_path(corpus: Corpus, file: int) -> str:
-    return f"{corpus.repository(file).path.rstrip('/')}/{corpus.paths[file]}"
 
 
 async def _answer(
@@ -308,7 +277,7 @@ async def _answer(
     *,
     warnings: Sequence[str],
 ) -> SearchAnswer:
-    paths = [_absolute_path(corpus, item.file) for item in found.files]
+    paths = [corpus.absolute_path(item.file) for item in found.files]
     shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
     hits = [
         _hit(corpus, item, path, chunk, snippet)
@@ -319,7 +288,7 @@ async def _answer(
         total_count=found.candidate_count,
         next_offset=_next_offset(request.offset + len(hits), found),
         truncated=len(shown) < len(found.files) or any(snippet.form != "full" for snippet in shown),
-        freshness=await _freshness(coverage),
+        freshness=await freshness_of(coverage),
         warnings=list(warnings),
         latency_ms=0.0,
     )
@@ -344,15 +313,3 @@ def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: 
 def _next_offset(after: int, found: Found) -> int | None:
     """Counts what is shown: a hit that the budget left out comes first on the next page."""
     return after if found.files and after < found.candidate_count else None
-
-
-async def _freshness(coverage: Coverage) -> list[RepositoryFreshness]:
-    paths = [item.path for item in coverage.repositories] + [job.repo_path for job in coverage.first_jobs]
-    heads = await asyncio.to_thread(freshness.head_commits, paths)
-    return [
-        *(
-            freshness.freshness_of(item, coverage.jobs.get(item.path), heads[item.path])
-            for item in coverage.repositories
-        ),
-        *(freshness.freshness_of_first_job(job, heads[job.repo_path]) for job in coverage.first_jobs),
-    ]

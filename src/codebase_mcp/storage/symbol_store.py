@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+MAX_ROWS = 2_000
+_LAST = "\U0010ffff"
+
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
@@ -38,6 +41,63 @@ class DefinitionRow(NamedTuple):
     depth: int
     parent: str | None
     is_declaration: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Only definitions of these kinds, and of these files."""
+
+    kinds: Collection[str]
+    file_ids: Sequence[int] | None
+
+
+async def definitions_named(
+    connection: AsyncConnection, repository_ids: Sequence[int], folded_names: Sequence[str], which: Which
+) -> list[DefinitionRow]:
+    """Definitions with one of these folded names; when there are very many, the outermost and longest of them."""
+    is_named = tables.symbols.c.folded_name == sa.any_(sa.literal(list(folded_names), sa.ARRAY(sa.Text)))
+    return await _found(connection, repository_ids, is_named, which)
+
+
+async def definitions_beginning(
+    connection: AsyncConnection, repository_ids: Sequence[int], prefix: str, which: Which
+) -> list[DefinitionRow]:
+    """Definitions whose folded name goes on after this prefix, the shortest names first."""
+    name = tables.symbols.c.folded_name
+    # The column sorts by code points, so that names with a prefix are one range of its index.
+    begins = sa.and_(name > prefix, name < prefix + _LAST)
+    return await _found(connection, repository_ids, begins, which, sa.func.length(name))
+
+
+async def _found(
+    connection: AsyncConnection,
+    repository_ids: Sequence[int],
+    condition: sa.ColumnElement[bool],
+    which: Which,
+    *first: sa.ColumnElement[Any],
+) -> list[DefinitionRow]:
+    symbols = tables.symbols.c
+    statement = _select().where(
+        condition,
+        symbols.repository_id == sa.any_(sa.literal(list(repository_ids), sa.ARRAY(sa.BigInteger))),
+        symbols.kind.in_(sorted(which.kinds)),
+    )
+    if which.file_ids is not None:
+        statement = statement.where(
+            symbols.file_id == sa.any_(sa.literal(list(which.file_ids), sa.ARRAY(sa.BigInteger)))
+        )
+    length = symbols.start_line - symbols.end_line
+    order = (*first, symbols.is_declaration, symbols.depth, length, symbols.file_id, symbols.start_line)
+    return [DefinitionRow(*row) for row in await connection.execute(statement.order_by(*order).limit(MAX_ROWS))]
+
+
+async def folded_names(connection: AsyncConnection, schema: str, repository_ids: Sequence[int]) -> list[str]:
+    """Every folded name that is defined, headings of prose aside, each once."""
+    statement = sa.text(
+        f"SELECT array_agg(DISTINCT folded_name) FROM {schema}.symbols"
+        " WHERE repository_id = ANY(:ids) AND kind <> 'section'"
+    )
+    return await connection.scalar(statement, {"ids": list(repository_ids)}) or []
 
 
 async def chunk_kinds(connection: AsyncConnection, schema: str, repository_ids: Sequence[int]) -> Kinds:
