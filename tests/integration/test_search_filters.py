@@ -165,7 +165,7 @@ async def brute_force(shelf: Shelf, request: SearchRequest, wanted: Callable[[Co
         chunks = np.asarray(wanted(corpus), dtype=bool)
         files = np.unique(corpus.file_of_chunk[chunks])
         allowed = np.isin(np.arange(corpus.file_count), files)
-        evidence = await looking._evidence(allowed, chunks)
+        evidence = await looking._evidence((await looking._query())[0], allowed, chunks)
         cosines = await looking._cosines(files.tolist(), chunks)
     ranked = rank.rank_files(evidence, cosines.files, files.tolist())
     return [(f"/src/shop/{corpus.paths[item.file]}", round(item.score, 4)) for item in ranked]

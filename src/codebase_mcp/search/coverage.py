@@ -46,6 +46,16 @@ async def coverage_of(
     return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=len(chosen) == len(known))
 
 
+def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:
+    """What to say of a project without a repository: an empty answer of it proves nothing."""
+    if coverage.repositories or coverage.first_jobs:
+        return []
+    return [
+        f"Nothing is indexed in project {project_id!r}. Index a repository first: start_indexing_background with its "
+        "absolute path, or `codebase-mcp index PATH`."
+    ]
+
+
 async def freshness_of(coverage: Coverage) -> list[RepositoryFreshness]:
     paths = [item.path for item in coverage.repositories] + [job.repo_path for job in coverage.first_jobs]
     heads = await asyncio.to_thread(freshness.head_commits, paths)

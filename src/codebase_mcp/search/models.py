@@ -11,7 +11,7 @@ ContentForm = Literal["full", "lines", "signature", "location"]
 SymbolMatch = Literal["exact", "folded", "prefix", "fuzzy"]
 RepositoryState = Literal["ready", "indexing", "incomplete"]
 
-MAX_QUERY_LENGTH = 2_000
+MAX_QUERY_LENGTH = 20_000
 MAX_GLOB_LENGTH = 500
 MAX_LIMIT = 50
 MAX_OFFSET = 2**31 - 1

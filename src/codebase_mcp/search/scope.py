@@ -12,7 +12,7 @@ import numpy as np
 
 from codebase_mcp.domain import Role
 from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
-from codebase_mcp.indexing.languages import canonical_language, closest_language
+from codebase_mcp.indexing.languages import canonical_language, closest_languages
 from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.search.kinds import kind_name
 from codebase_mcp.search.models import (
@@ -42,7 +42,8 @@ def check_request(request: SearchRequest) -> None:
         raise InvalidInputError("query is empty. Say what to look for, in words or as a symbol.")
     if len(request.query) > MAX_QUERY_LENGTH:
         raise InvalidInputError(
-            f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it."
+            f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it:"
+            " of a stack trace, the message and the innermost frames."
         )
     _check_range("limit", request.limit, 1, MAX_LIMIT)
     _check_range("offset", request.offset, 0, MAX_OFFSET)
@@ -66,9 +67,11 @@ def language_name(language: str) -> str:
     """The canonical name of a language given by name, alias or extension."""
     found = canonical_language(language)
     if found is None:
-        nearest = closest_language(language)
-        hint = f" Did you mean {nearest!r}?" if nearest else " Leave it out to search all languages."
-        raise InvalidInputError(f"language {language!r} is not known.{hint}")
+        nearest = closest_languages(language)
+        others = f" (else {', '.join(map(repr, nearest[1:]))})" if nearest[1:] else ""
+        raise InvalidInputError(
+            f"language {language[:80]!r} is not known. Did you mean {nearest[0]!r}{others}? Leave it out to search all."
+        )
     return found
 
 
@@ -99,7 +102,10 @@ def find_repositories(
     if found or text in also_known:
         return found
     names = ", ".join(f"{item.name} ({item.path})" for item in repositories) or "none yet"
-    raise RepositoryNotFoundError(f"Repository {text!r} is not in this project. Indexed are: {names}.")
+    raise RepositoryNotFoundError(
+        f"Repository {text!r} is not in this project. Indexed are: {names}. Index it first: start_indexing_background "
+        "with its absolute path, or `codebase-mcp index PATH`."
+    )
 
 
 def has_file_filters(request: SearchRequest) -> bool:

@@ -12,9 +12,9 @@ import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
-from codebase_mcp.search import definitions, dense, kinds, lexical, rank, scope, snippets, stems
+from codebase_mcp.search import definitions, dense, kinds, lexical, rank, scope, snippets, stems, wording
 from codebase_mcp.search.catalogue import Catalogue, Corpus
-from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of
+from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of, nothing_indexed
 from codebase_mcp.search.dense import HeaderCosines, QueryVector
 from codebase_mcp.search.kinds import KindCatalogue
 from codebase_mcp.search.models import SearchAnswer, SearchHit, SearchRequest
@@ -62,7 +62,10 @@ class SearchService:
         """
         started = time.perf_counter()
         scope.check_request(request)
-        vector, warnings = await self._embed(request.query)
+        words, told = wording.plain(request.query)
+        request = request.model_copy(update={"query": words})
+        vector, warnings = await self._embed(wording.embedded_part(words))
+        warnings = [*told, *warnings]
         answer = await self._attempt(request, vector, warnings, may_be_old=not scope.has_file_filters(request))
         if answer is None:
             # A file was replaced since the corpus was read: look once more with a current one.
@@ -92,6 +95,7 @@ class SearchService:
             return None
         said = [
             *warnings,
+            *nothing_indexed(coverage, request.project_id),
             *found.warnings,
             *_missing_vectors(found, wanted=vector is not None),
             *_beyond_the_end(found, request),
@@ -148,13 +152,16 @@ class _Looking:
     async def find(self) -> Found | None:
         if not self.corpus.file_count:
             return Found(analyse(self.request.query), [], [], 0, has_vectors=False)
+        query, told = await self._query()
+        if not query.weights:
+            return Found(query, [], [], 0, has_vectors=False, warnings=told)
         filters = await asyncio.to_thread(scope.file_filters, self.corpus, self.request)
         of_kind = await self._of_kind(filters)
         allowed = scope.all_of(filters)
         if allowed is not None and not allowed.any():
             why = scope.nothing_matches(self.corpus, filters)
-            return Found(analyse(self.request.query), [], [], 0, has_vectors=False, warnings=(why,))
-        evidence = await self._evidence(allowed, of_kind)
+            return Found(query, [], [], 0, has_vectors=False, warnings=(why,))
+        evidence = await self._evidence(query, allowed, of_kind)
         nearest = await self._nearest(allowed, of_kind)
         if await self._has_replacements(nearest.unknown_ids, evidence.lexical.newer_chunk_ids):
             return None
@@ -166,7 +173,18 @@ class _Looking:
         ranked = _once_per_path(self.corpus, ranked)
         shown = ranked[self.request.offset :][: self.request.limit]
         chunks = await self._chunks(evidence, cosines, [item.file for item in shown], of_kind)
-        return None if chunks is None else Found(evidence.query, shown, chunks, len(ranked), bool(cosines.files))
+        return None if chunks is None else Found(query, shown, chunks, len(ranked), bool(cosines.files), told)
+
+    async def _query(self) -> tuple[Query, tuple[str, ...]]:
+        """The analysed query, of a long one the most telling part, and what is to be said about it."""
+        query = analyse(self.request.query, [repository.name for repository in self.corpus.repositories])
+        if not query.weights:
+            return query, (wording.without_words(self.request.query),)
+        if len(query.weights) <= wording.MAX_TERMS:
+            return query, ()
+        ids = [repository.id for repository in self.corpus.repositories]
+        found = await search_store.document_frequencies(self.connection, self.schema, ids, list(query.weights))
+        return wording.rarest(query, found, self.corpus.chunk_count), (wording.shortened(len(query.weights)),)
 
     async def _of_kind(self, filters: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
         """Which chunks the filter by kind lets through; adds to `filters` the files that have such a chunk."""
@@ -178,9 +196,10 @@ class _Looking:
         filters[f"kind {self.request.kind!r}"] = has_some
         return of_kind
 
-    async def _evidence(self, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None) -> Evidence:
+    async def _evidence(
+        self, query: Query, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None
+    ) -> Evidence:
         corpus = self.corpus
-        query = analyse(self.request.query, [repository.name for repository in corpus.repositories])
         ids = [repository.id for repository in corpus.repositories]
         postings = await search_store.term_postings(self.connection, self.schema, ids, list(query.weights))
         names = [fold_name(identifier) for identifier in query.identifiers]

@@ -14,7 +14,7 @@ import numpy as np
 from codebase_mcp.indexing.terms import fold_name
 from codebase_mcp.search import scope, snippets, spelling, symbol_names
 from codebase_mcp.search.catalogue import Catalogue, Corpus
-from codebase_mcp.search.coverage import coverage_of, freshness_of
+from codebase_mcp.search.coverage import coverage_of, freshness_of, nothing_indexed
 from codebase_mcp.search.kinds import DEFINITION_KINDS, definition_kinds, kind_name
 from codebase_mcp.search.models import SearchRequest, SymbolAnswer, SymbolHit, SymbolMatch
 from codebase_mcp.search.query import analyse
@@ -69,6 +69,7 @@ class SymbolService:
         answer = _answer(request, corpus, matched, chunks)
         seconds = time.perf_counter() - started
         fresh = await freshness_of(coverage)
+        warnings = [*nothing_indexed(coverage, request.project_id), *warnings]
         return answer.model_copy(
             update={"freshness": fresh, "warnings": warnings, "latency_ms": round(seconds * 1000, 1)}
         )

@@ -262,7 +262,7 @@ class Tools:
     async def search_code(
         self,
         *,
-        query: Annotated[str, Field(description="Words or identifiers, at most 2,000 characters.")],
+        query: Annotated[str, Field(description="Words, identifiers or a stack trace; at most 20,000 characters.")],
         project_id: ProjectId = None,
         repository: Annotated[str | None, Field(description="Only this repository: its name, path or id.")] = None,
         language: Annotated[str | None, Field(description="Only this language, such as 'python'.")] = None,

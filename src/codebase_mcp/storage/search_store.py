@@ -183,6 +183,18 @@ async def term_postings(
     return [(term, ids, impacts) for term, ids, impacts in await connection.execute(statement, arguments)]
 
 
+async def document_frequencies(
+    connection: AsyncConnection, schema: str, repository_ids: Sequence[int], terms: Sequence[str]
+) -> dict[str, int]:
+    """In how many chunks each of the terms occurs, deleted ones included; terms that occur nowhere are left out."""
+    statement = sa.text(
+        f"SELECT term, sum(df) FROM {schema}.lexical_postings"
+        " WHERE repository_id = ANY(:repository_ids) AND space = 'chunk' AND term = ANY(:terms) GROUP BY term"
+    )
+    arguments = {"repository_ids": list(repository_ids), "terms": list(terms)}
+    return {term: int(df) for term, df in await connection.execute(statement, arguments)}
+
+
 async def symbols_named(
     connection: AsyncConnection, repository_ids: Sequence[int], folded_names: Sequence[str]
 ) -> list[SymbolRow]:
