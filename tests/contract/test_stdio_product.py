@@ -28,7 +28,7 @@ from tests.support.waiting import until
 
 TOOLS = {
     "start_indexing_background", "index_repository", "get_job_status", "list_background_jobs", "cancel_job",
-    "estimate_indexing", "search_code", "find_symbol", "list_repositories", "remove_repository",
+    "estimate_indexing", "search_code", "find_symbol", "find_related", "list_repositories", "remove_repository",
 }  # fmt: skip
 
 

@@ -26,7 +26,15 @@ from codebase_mcp.answers import (
     StartedJob,
 )
 from codebase_mcp.domain import JobEvent, JobPhase, JobStatus
-from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer, SymbolHit
+from codebase_mcp.search.models import (
+    Origin,
+    RelatedAnswer,
+    RepositoryFreshness,
+    SearchAnswer,
+    SearchHit,
+    SymbolAnswer,
+    SymbolHit,
+)
 
 JOB_ID = UUID("123e4567-e89b-42d3-a456-426614174000")
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -218,6 +226,14 @@ def a_symbol_answer(*hits: SymbolHit, **changes: Any) -> SymbolAnswer:
     return SymbolAnswer(**values | {"results": list(hits), "total_count": len(hits)} | changes)
 
 
+def a_related_answer(*hits: SearchHit, **changes: Any) -> RelatedAnswer:
+    origin = {name: value for name, value in a_hit().model_dump().items() if name in Origin.model_fields}
+    values = {
+        name: value for name, value in an_answer(*hits).model_dump().items() if name in RelatedAnswer.model_fields
+    }
+    return RelatedAnswer(**values | {"origin": origin} | changes)
+
+
 class FakeService:
     """`answers` replaces what a method answers; an exception there is raised, a callable is called."""
 
@@ -296,6 +312,15 @@ class FakeService:
 
     async def find_symbol(self, name: str, **options: Any) -> SymbolAnswer:
         return await self._reply("find_symbol", a_symbol_answer(a_symbol()), name=name, **options)
+
+    async def find_related(self, file_path: str, line: int, **options: Any) -> RelatedAnswer:
+        return await self._reply(
+            "find_related",
+            a_related_answer(a_hit(file_path="/src/shop/vat.py")),
+            file_path=file_path,
+            line=line,
+            **options,
+        )
 
     async def list_repositories(self, **options: Any) -> RepositoryList:
         default = RepositoryList(

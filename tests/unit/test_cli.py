@@ -54,6 +54,7 @@ COMMANDS = [
     ["index"],
     ["search"],
     ["symbol"],
+    ["related"],
     ["jobs"],
     ["jobs", "list"],
     ["jobs", "show"],
@@ -376,6 +377,15 @@ def test_symbol_shows_place_name_and_signature(run: Run) -> None:
 def test_symbol_says_how_to_go_on_when_nothing_is_found(run: Run) -> None:
     outcome = run("symbol", "x", service=FakeService(find_symbol=a_symbol_answer(warnings=["Nothing called 'x'."])))
     assert (outcome.out, outcome.err) == ("Nothing found.\n", "Nothing called 'x'.\n")
+
+
+def test_related_shows_the_related_files(run: Run) -> None:
+    service = FakeService()
+    outcome = run("related", "tax.py", "10", "--no-tests", "--limit", "3", service=service)
+    assert outcome.out.startswith("/src/shop/vat.py:10  add_tax  (function, shop)\ndef add_tax(price):\n")
+    asked = service.arguments_of("find_related")
+    assert (asked["file_path"], asked["line"], asked["include_tests"], asked["limit"]) == ("tax.py", 10, False, 3)
+    assert json.loads(run("related", "tax.py", "10", "--json").out)["origin"]["file_path"] == "/src/shop/tax.py"
 
 
 def test_search_as_json_is_the_whole_answer(run: Run) -> None:

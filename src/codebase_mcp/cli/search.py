@@ -12,7 +12,9 @@ from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer
+    from collections.abc import Sequence
+
+    from codebase_mcp.search.models import RelatedAnswer, RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer
     from codebase_mcp.service import Service
 
 
@@ -61,14 +63,18 @@ def search(
 
 
 def _say_answer(answer: SearchAnswer) -> None:
-    for hit in answer.results:
-        _say_hit(hit)
-    if not answer.results:
-        screen.say("Nothing found.")
+    say_hits(answer.results)
     for caution in cautions(answer):
         screen.tell(caution)
     if answer.next_offset is not None:
         screen.tell(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
+
+
+def say_hits(hits: Sequence[SearchHit]) -> None:
+    for hit in hits:
+        _say_hit(hit)
+    if not hits:
+        screen.say("Nothing found.")
 
 
 def _say_hit(hit: SearchHit) -> None:
@@ -99,7 +105,7 @@ def _say_code(hit: SearchHit) -> None:
     screen.console().print(code)
 
 
-def cautions(answer: SearchAnswer | SymbolAnswer) -> list[str]:
+def cautions(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> list[str]:
     """What is to be said beside the results: what may be missing, and how to see more."""
     told = list(answer.warnings)
     if answer.truncated:

@@ -73,6 +73,19 @@ class RepositoryFreshness(BaseModel):
     last_indexed_at: datetime | None
 
 
+class Origin(BaseModel):
+    """The chunk at the line that was asked about."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file_path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    kind: str
+    repository: str
+
+
 class SymbolHit(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -90,6 +103,18 @@ class SymbolHit(BaseModel):
     signature: str | None = Field(description="The line that names it; null when the token budget left it out.")
     language: str
     repository: str = Field(description="Name of the repository.")
+
+
+class RelatedAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    origin: Origin = Field(description="The chunk at that line, to which the results are related.")
+    results: list[SearchHit] = Field(description="Best first, at most one per file; the same file last.")
+    total_count: int = Field(description="Files that were ranked, of which the best are returned: some dozens.")
+    truncated: bool = Field(description="True when max_tokens shortened or left out results.")
+    freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
+    warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
+    latency_ms: float
 
 
 class SymbolAnswer(BaseModel):

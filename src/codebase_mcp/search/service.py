@@ -170,7 +170,7 @@ class _Looking:
         if cosines.vanished:
             return None
         ranked = rank.rank_files(evidence, cosines.files, candidates)
-        ranked = _once_per_path(self.corpus, ranked)
+        ranked = once_per_path(self.corpus, ranked)
         shown = ranked[self.request.offset :][: self.request.limit]
         chunks = await self._chunks(evidence, cosines, [item.file for item in shown], of_kind)
         return None if chunks is None else Found(query, shown, chunks, len(ranked), bool(cosines.files), told)
@@ -280,7 +280,7 @@ def _score(
     return lexical.score_chunks(corpus, postings, query.weights, allowed, of_kind), shares
 
 
-def _once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
+def once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
     """Repositories may lie within one another: the same file counts once, where it ranks best."""
     by_path: dict[str, RankedFile] = {}
     for item in ranked:
@@ -299,7 +299,7 @@ async def _answer(
     paths = [corpus.absolute_path(item.file) for item in found.files]
     shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
     hits = [
-        _hit(corpus, item, path, chunk, snippet)
+        hit_of(corpus, item, path, chunk, snippet)
         for item, path, chunk, snippet in zip(found.files, paths, found.chunks, shown, strict=False)
     ]
     return SearchAnswer(
@@ -313,7 +313,7 @@ async def _answer(
     )
 
 
-def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
+def hit_of(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
     return SearchHit(
         file_path=path,
         start_line=chunk.start_line,

@@ -29,15 +29,15 @@ INSTRUCTIONS = """\
 Search over code that is indexed on this machine. Nothing leaves it.
 
 Ask search_code, in plain words or by identifier, before reading or grepping many files, and find_symbol for the place
-where a name is defined. If it says PROJECT_NOT_FOUND,
+where a name is defined; find_related for what belongs to a place that you know. If it says PROJECT_NOT_FOUND,
 or list_repositories does not show the repository you work in, index it: index_repository for small ones,
 start_indexing_background for anything larger, then get_job_status until it is completed. Committed files can be
 searched while a job runs. When freshness says that the index is behind, start indexing again: only changed files are
 read.
 
 Errors begin with a code: VALIDATION_ERROR (correct the arguments), DATABASE_STARTING (try again in a few seconds),
-JOB_NOT_FOUND, PROJECT_NOT_FOUND, REPOSITORY_NOT_FOUND, INVALID_STATUS, DATABASE_ERROR, EMBEDDING_ERROR,
-INTERNAL_ERROR.
+JOB_NOT_FOUND, PROJECT_NOT_FOUND, REPOSITORY_NOT_FOUND, FILE_NOT_INDEXED, INVALID_STATUS, DATABASE_ERROR,
+EMBEDDING_ERROR, INTERNAL_ERROR.
 """
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastmcp.tools import tool
 from pydantic import Field
 
-from codebase_mcp.search.models import SymbolAnswer
+from codebase_mcp.search.models import RelatedAnswer, SymbolAnswer
 from codebase_mcp.server.tools import READS, ProjectId
 
 if TYPE_CHECKING:
@@ -70,5 +70,48 @@ class SearchTools:
             max_tokens=max_tokens,
         )
 
+    @tool(title="Find related code", annotations=READS)
+    async def find_related(
+        self,
+        *,
+        file_path: Annotated[str, Field(description="A file of the index: absolute, or relative to its repository.")],
+        line: Annotated[int, Field(ge=1, le=2**31 - 1, description="A line of it, counted from 1.")],
+        project_id: ProjectId = None,
+        repository: OnlyRepository = None,
+        language: OnlyLanguage = None,
+        path_glob: OnlyPaths = None,
+        limit: Annotated[int, Field(ge=1, le=50, description="Most files to return.")] = 10,
+        include_tests: Annotated[
+            bool | None,
+            Field(description="true ranks tests like other files, false leaves them out; null pushes them down."),
+        ] = None,
+        max_tokens: Budget = None,
+    ) -> RelatedAnswer:
+        """Find code that is related to a place you know: what else is about the same, uses it, or is used by it.
+
+        Use it before a change, to see what belongs together, or to find other code like this. The chunk around the
+        line (origin) is compared by what it is about and by the compound names in it (CookieJar, parse_header). One
+        best excerpt per file, other files first, the rest of the same file last; tests, examples and prose are pushed
+        down. freshness is that of search_code: with anything but "ready", a missing file proves nothing.
+
+        Example: {"file_path": "src/shop/cart.py", "line": 42, "limit": 5}
+
+        Errors: VALIDATION_ERROR (line past the end, path in several repositories, unknown language), FILE_NOT_INDEXED
+        (says why, and how to index it), PROJECT_NOT_FOUND (index a repository first), REPOSITORY_NOT_FOUND,
+        DATABASE_STARTING, DATABASE_ERROR.
+        """
+        await self._service.ready()
+        return await self._service.find_related(
+            file_path,
+            line,
+            project_id=project_id,
+            repository=repository,
+            language=language,
+            path_glob=path_glob,
+            limit=limit,
+            include_tests=include_tests,
+            max_tokens=max_tokens,
+        )
+
     def all(self) -> Sequence[Callable[..., Any]]:
-        return (self.find_symbol,)
+        return (self.find_symbol, self.find_related)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INDEX_CANDIDATES = 200
 """Chunks fetched through the vector index: several belong to one file, so more than the files wanted."""
 MAX_SYMBOL_ROWS = 2_000
+LAST_JOBS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,21 @@ class Restriction(NamedTuple):
 
     column: Literal["file_id", "chunk_id"]
     ids: Sequence[int]
+
+
+class StoredVector(NamedTuple):
+    """The vector of a chunk in text form, with the number of the model that made it."""
+
+    model_id: int
+    literal: str
+    dimensions: int
+
+
+class Fate(NamedTuple):
+    """What became of a file in the last job that met it, when it is not in the index."""
+
+    state: str
+    reason: str | None
 
 
 class FileCosines(NamedTuple):
@@ -314,6 +330,39 @@ async def chunks_by_id(connection: AsyncConnection, chunk_ids: Sequence[int]) ->
         chunks.id, chunks.start_line, chunks.end_line, chunks.kind, chunks.symbol, chunks.content
     ).where(chunks.id == sa.any_(sa.literal(list(chunk_ids), sa.ARRAY(sa.BigInteger))))
     return {row[0]: ChunkRow(*row) for row in await connection.execute(statement)}
+
+
+async def line_count(connection: AsyncConnection, file_id: int) -> int:
+    """How many lines a file has; 0 for an empty one."""
+    chunks = tables.code_chunks.c
+    statement = sa.select(sa.func.coalesce(sa.func.max(chunks.end_line), 0)).where(chunks.file_id == file_id)
+    return int(await connection.scalar(statement) or 0)
+
+
+async def stored_vector(
+    connection: AsyncConnection, schema: str, chunk_id: int, model_id: int | None
+) -> StoredVector | None:
+    """The vector of a chunk: that of the model, else of the latest. None when it has none, or one without direction."""
+    statement = sa.text(
+        "SELECT model_id, CAST(vector AS text), vector_dims(vector) FROM"
+        f" {schema}.embeddings WHERE chunk_id = :chunk_id AND l2_norm(vector) > 0"
+        " ORDER BY model_id = :model_id DESC NULLS LAST, model_id DESC LIMIT 1"
+    )
+    row = (await connection.execute(statement, {"chunk_id": chunk_id, "model_id": model_id or 0})).one_or_none()
+    return StoredVector(*row) if row else None
+
+
+async def fate_of_file(connection: AsyncConnection, project_id: str, repo_path: str, relative_path: str) -> Fate | None:
+    """What the repository's last jobs did with a file; None when they did not meet it."""
+    statement = sa.text(
+        f"SELECT f.state, f.reason FROM (SELECT id, created_at FROM {tables.CONTROL_SCHEMA}.indexing_jobs"
+        f" WHERE project_id = :project_id AND repo_path = :repo_path ORDER BY created_at DESC LIMIT {LAST_JOBS}) j"
+        f" JOIN {tables.CONTROL_SCHEMA}.job_files f ON f.job_id = j.id AND f.relative_path = :relative_path"
+        " ORDER BY j.created_at DESC LIMIT 1"
+    )
+    arguments = {"project_id": project_id, "repo_path": repo_path, "relative_path": relative_path}
+    row = (await connection.execute(statement, arguments)).one_or_none()
+    return Fate(*row) if row else None
 
 
 async def owners_of_chunks(connection: AsyncConnection, chunk_ids: Sequence[int]) -> list[int]:
