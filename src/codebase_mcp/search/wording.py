@@ -12,6 +12,8 @@ from codebase_mcp.search.query import Query
 
 MAX_TERMS = 100
 """More terms of a query, say of a stack trace, only cost: the rarest of them decide."""
+LONGEST_PATTERN = 300
+"""What is longer, or has several lines, is pasted text in which a pattern may occur."""
 MAX_EMBEDDED_LETTERS = 2_000
 _PATTERN = re.compile(
     r"\\[sSwWdD](?![A-Za-z])|\\[.()\[\]{}*+?^$|]|\.[*+]\??(?=[\w\\(\[^$])|\(\?[:=!<P]|\[[^\]\s]+\][*+{]|^\\b|\\b$"
@@ -22,8 +24,9 @@ _OPERATORS = re.compile(r"[\\^$*+?{}\[\]()|]")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it looks like a regular expression; a path, a glob or a statement of SQL does not."""
-    return _PATTERN.search(text.strip()) is not None
+    """Whether it looks like a regular expression; a path, a glob, a statement of SQL or a pasted text does not."""
+    line = text.strip()
+    return len(line) <= LONGEST_PATTERN and "\n" not in line and _PATTERN.search(line) is not None
 
 
 def words_of_pattern(text: str) -> str:
