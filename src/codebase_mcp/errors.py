@@ -5,6 +5,7 @@ CodebaseMcpError
 ├── JobNotFoundError             JOB_NOT_FOUND
 ├── ProjectNotFoundError         PROJECT_NOT_FOUND
 ├── RepositoryNotFoundError      REPOSITORY_NOT_FOUND
+├── FileNotIndexedError          FILE_NOT_INDEXED
 ├── InvalidStatusError           INVALID_STATUS
 ├── DatabaseError                DATABASE_ERROR
 │   ├── DatabaseUnavailableError   (transient: gone, refusing, timed out)
@@ -70,6 +71,12 @@ class RepositoryNotFoundError(CodebaseMcpError):
     """No such repository in this project. list_repositories shows those that are indexed."""
 
     code = "REPOSITORY_NOT_FOUND"
+
+
+class FileNotIndexedError(CodebaseMcpError):
+    """This file is not in the index. Index its repository with start_indexing_background."""
+
+    code = "FILE_NOT_INDEXED"
 
 
 class InvalidStatusError(CodebaseMcpError):

@@ -81,7 +81,9 @@ def test_every_job_status_and_phase_is_documented() -> None:
     assert all(f"`{phase}`" in table for phase in JobPhase)
 
 
-@pytest.mark.parametrize("model", [answers.JobReport, answers.RepositoryReport, models.SearchHit])
+@pytest.mark.parametrize(
+    "model", [answers.JobReport, answers.RepositoryReport, models.SearchHit, models.SymbolHit, models.Origin]
+)
 def test_every_field_of_the_larger_answers_is_documented(model: Any) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TOOLS] == []
 

@@ -40,6 +40,7 @@ def shop(tmp_path: Path) -> Path:
     root.mkdir()
     (root / "tax.py").write_text("def add_value_added_tax(price):\n    return price * 1.2\n")
     (root / "cart.py").write_text("class Cart:\n    def total(self):\n        return 0\n")
+    (root / "logo.png").write_bytes(b"\x89PNG\0\0")
     return root
 
 
@@ -57,6 +58,13 @@ async def test_a_repository_is_indexed_searched_and_removed(database_url: str, t
         found = await answer(session, "search_code", query="value added tax", limit=1)
         assert found["results"][0]["file_path"] == str(shop / "tax.py")
         assert found["freshness"][0]["state"] == "ready"
+        named = await answer(session, "find_symbol", name="AddValueAddedTax")
+        assert [(hit["name"], hit["match"]) for hit in named["results"]] == [("add_value_added_tax", "folded")]
+        related = await answer(session, "find_related", file_path="tax.py", line=1)
+        assert related["origin"]["file_path"] == str(shop / "tax.py")
+        assert related["results"][0]["repository"] == "shop"
+        left_out = await session.call_tool("find_related", {"file_path": "logo.png", "line": 1})
+        assert left_out.content[0].text.startswith(f"FILE_NOT_INDEXED: {shop / 'logo.png'} is not indexed: it was sk")
         listed = await answer(session, "list_repositories")
         assert [(r["name"], r["file_count"]) for r in listed["repositories"]] == [("shop", 2)]
         removed = await answer(session, "remove_repository", repository="shop", confirmed=True)
@@ -73,6 +81,10 @@ async def test_values_that_only_the_service_can_judge_are_refused_with_their_cod
         ("index_repository", {"repo_path": str(shop), "project_id": "a b"}, "VALIDATION_ERROR"),
         ("search_code", {"query": "tax", "project_id": "nobody"}, "PROJECT_NOT_FOUND"),
         ("list_repositories", {"project_id": "nobody"}, "PROJECT_NOT_FOUND"),
+        ("find_symbol", {"name": "tax", "project_id": "nobody"}, "PROJECT_NOT_FOUND"),
+        ("find_symbol", {"name": " "}, "VALIDATION_ERROR"),
+        ("find_related", {"file_path": "tax.py", "line": 1, "project_id": "nobody"}, "PROJECT_NOT_FOUND"),
+        ("find_related", {"file_path": " ", "line": 1}, "VALIDATION_ERROR"),
         ("get_job_status", {"job_id": str(uuid4())}, "JOB_NOT_FOUND"),
         ("cancel_job", {"job_id": str(uuid4()), "confirmed": True}, "JOB_NOT_FOUND"),
         ("cancel_job", {"job_id": str(uuid4())}, "VALIDATION_ERROR"),

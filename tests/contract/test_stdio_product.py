@@ -28,7 +28,7 @@ from tests.support.waiting import until
 
 TOOLS = {
     "start_indexing_background", "index_repository", "get_job_status", "list_background_jobs", "cancel_job",
-    "estimate_indexing", "search_code", "list_repositories", "remove_repository",
+    "estimate_indexing", "search_code", "find_symbol", "find_related", "list_repositories", "remove_repository",
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ async def test_every_bad_input_gets_its_code_and_changes_nothing(site: Site, rep
         ("JOB_NOT_FOUND", "cancel_job", {"job_id": unknown, "confirmed": True}),
         ("VALIDATION_ERROR", "search_code", {"query": ""}),
         ("VALIDATION_ERROR", "search_code", {"query": " \n"}),
-        ("VALIDATION_ERROR", "search_code", {"query": "x" * 10_000}),
+        ("VALIDATION_ERROR", "search_code", {"query": "x" * 20_001}),
         ("VALIDATION_ERROR", "search_code", {"query": "x", "limit": 51}),
         ("VALIDATION_ERROR", "search_code", {"query": "x", "language": "klingon"}),
         ("VALIDATION_ERROR", "search_code", {"query": "x", "max_tokens": 1}),

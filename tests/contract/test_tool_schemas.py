@@ -14,7 +14,10 @@ from tests.contract.conftest import Connect
 from tests.support.fake_service import FakeService
 
 SNAPSHOT = Path(__file__).with_name("tool_schemas.json")
-CHANGES_NOTHING = {"estimate_indexing", "get_job_status", "list_background_jobs", "search_code", "list_repositories"}
+CHANGES_NOTHING = {
+    "estimate_indexing", "get_job_status", "list_background_jobs", "search_code", "find_symbol", "find_related",
+    "list_repositories",
+}  # fmt: skip
 DESTROYS = {"cancel_job", "remove_repository"}
 
 

@@ -34,6 +34,8 @@ TOOLS = {
     "search_code": {"query": "tax"},
     "list_repositories": {},
     "remove_repository": {"repository": "shop", "confirmed": True},
+    "find_symbol": {"name": "add_tax"},
+    "find_related": {"file_path": "tax.py", "line": 10},
 }
 
 
@@ -88,7 +90,7 @@ async def test_every_tool_refuses_a_wrong_type(connect: Connect, tool: str, argu
 async def test_a_missing_argument_is_named(connect: Connect, tool: str) -> None:
     async with connect(FakeService()) as caller:
         told = await caller.refusal(tool)
-    assert told.startswith(f"VALIDATION_ERROR: {next(iter(TOOLS[tool]))} is missing.")
+    assert told.startswith(f"VALIDATION_ERROR: {next(iter(TOOLS[tool]))} is missing")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,10 @@ async def test_a_missing_argument_is_named(connect: Connect, tool: str) -> None:
         ("list_background_jobs", {"status": "done"}, "status = \"done\" must be one of 'pending'"),
         ("list_background_jobs", {"created_after": "soon"}, 'created_after = "soon" must be a date and time'),
         ("search_code", {"query": "x", "limit": 51}, "limit = 51 must be at most 50"),
+        ("search_code", {"query": "x", "offset": -1}, "offset = -1 must be at least 0"),
         ("search_code", {"query": "x", "limit": "ten"}, 'limit = "ten" must be a whole number'),
+        ("find_related", {"file_path": "x", "line": 0}, "line = 0 must be at least 1"),
+        ("find_symbol", {"name": "x", "limit": 51}, "limit = 51 must be at most 50"),
         ("search_code", {"query": None}, "query = null must be a string"),
         ("index_repository", {"repo_path": "/x", "wait_seconds": 26}, "wait_seconds = 26 must be at most 25"),
         ("estimate_indexing", {"repo_path": 7}, "repo_path = 7 must be a string"),
@@ -243,7 +248,10 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "repository": "shop",
         "language": "python",
         "path_glob": "src/**",
+        "kind": "class",
+        "role": "test",
         "limit": 3,
+        "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
     }
@@ -254,7 +262,13 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         await caller.answer("cancel_job", job_id=str(JOB_ID), confirmed=True, project_id="w")
         start.pop("name")
         await caller.answer("estimate_indexing", repo_path="/src/shop", **start)
+        named = {name: value for name, value in arguments.items() if name not in ("offset", "role", "include_tests")}
+        await caller.answer("find_symbol", name="add_tax", **named)
+        near = {name: value for name, value in arguments.items() if name not in ("offset", "role", "kind")}
+        await caller.answer("find_related", file_path="tax.py", line=10, **near)
     assert service.arguments_of("search") == {"query": "tax"} | arguments
+    assert service.arguments_of("find_related") == {"file_path": "tax.py", "line": 10} | near
+    assert service.arguments_of("find_symbol") == {"name": "add_tax"} | named
     assert service.arguments_of("estimate_indexing") == {"repo_path": "/src/shop"} | start
     assert service.arguments_of("start_indexing") == {"repo_path": "/src/shop", "name": "Shop"} | start
     assert service.arguments_of("cancel_job") == {"job_id": JOB_ID, "confirmed": True, "project_id": "w"}

@@ -10,7 +10,10 @@ import pytest
 from codebase_mcp.service import Service
 from codebase_mcp.settings import Settings
 from codebase_mcp.storage.database import Database
+from codebase_mcp.storage.index_store import Target
+from tests.support import shelf as shelves
 from tests.support.runs import SERVED, SHOP, Bench
+from tests.support.shelf import Shelf
 
 
 @pytest.fixture
@@ -30,3 +33,16 @@ async def service(bench: Bench) -> AsyncIterator[Service]:
     await made.ready(10)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def shelf(database: Database, tmp_path: Path) -> Shelf:
+    return Shelf(database, tmp_path)
+
+
+@pytest.fixture
+async def shop(shelf: Shelf) -> Target:
+    target = await shelf.repository()
+    await shelf.write(target, shelves.SHOP)
+    await shelf.finish(target)
+    return target

@@ -26,7 +26,15 @@ from codebase_mcp.answers import (
     StartedJob,
 )
 from codebase_mcp.domain import JobEvent, JobPhase, JobStatus
-from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+from codebase_mcp.search.models import (
+    Origin,
+    RelatedAnswer,
+    RepositoryFreshness,
+    SearchAnswer,
+    SearchHit,
+    SymbolAnswer,
+    SymbolHit,
+)
 
 JOB_ID = UUID("123e4567-e89b-42d3-a456-426614174000")
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -186,12 +194,44 @@ def an_answer(*hits: SearchHit, **changes: Any) -> SearchAnswer:
     values: dict[str, Any] = {
         "results": list(hits),
         "total_count": len(hits),
+        "next_offset": None,
         "truncated": False,
         "freshness": [fresh],
         "warnings": [],
         "latency_ms": 4.2,
     }
     return SearchAnswer(**values | changes)
+
+
+def a_symbol(**changes: Any) -> SymbolHit:
+    values: dict[str, Any] = {
+        "name": "add_tax",
+        "qualified_name": "Till.add_tax",
+        "match": "exact",
+        "kind": "method",
+        "file_path": "/src/shop/tax.py",
+        "start_line": 10,
+        "end_line": 12,
+        "depth": 1,
+        "is_declaration": False,
+        "signature": "def add_tax(self, price):",
+        "language": "python",
+        "repository": "shop",
+    }
+    return SymbolHit(**values | changes)
+
+
+def a_symbol_answer(*hits: SymbolHit, **changes: Any) -> SymbolAnswer:
+    values = {name: value for name, value in an_answer().model_dump().items() if name in SymbolAnswer.model_fields}
+    return SymbolAnswer(**values | {"results": list(hits), "total_count": len(hits)} | changes)
+
+
+def a_related_answer(*hits: SearchHit, **changes: Any) -> RelatedAnswer:
+    origin = {name: value for name, value in a_hit().model_dump().items() if name in Origin.model_fields}
+    values = {
+        name: value for name, value in an_answer(*hits).model_dump().items() if name in RelatedAnswer.model_fields
+    }
+    return RelatedAnswer(**values | {"origin": origin} | changes)
 
 
 class FakeService:
@@ -269,6 +309,18 @@ class FakeService:
 
     async def search(self, query: str, **options: Any) -> SearchAnswer:
         return await self._reply("search", an_answer(a_hit()), query=query, **options)
+
+    async def find_symbol(self, name: str, **options: Any) -> SymbolAnswer:
+        return await self._reply("find_symbol", a_symbol_answer(a_symbol()), name=name, **options)
+
+    async def find_related(self, file_path: str, line: int, **options: Any) -> RelatedAnswer:
+        return await self._reply(
+            "find_related",
+            a_related_answer(a_hit(file_path="/src/shop/vat.py")),
+            file_path=file_path,
+            line=line,
+            **options,
+        )
 
     async def list_repositories(self, **options: Any) -> RepositoryList:
         default = RepositoryList(

@@ -44,6 +44,7 @@ from tests.support.fake_service import (
     a_running_job,
     a_started_job,
     a_summary,
+    a_symbol_answer,
     an_answer,
     an_estimate,
 )
@@ -52,6 +53,8 @@ COMMANDS = [
     ["serve"],
     ["index"],
     ["search"],
+    ["symbol"],
+    ["related"],
     ["jobs"],
     ["jobs", "list"],
     ["jobs", "show"],
@@ -345,18 +348,44 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
-    options = "--repo shop --language python --glob src/** --limit 3 --no-tests --max-tokens 900 --project work"
-    run("search", "tax", *options.split(), service=service)
+    options = "--repo shop --language python --glob src/** --kind class --role test --limit 3 --offset 6 --no-tests"
+    run("search", "tax", *options.split(), "--max-tokens", "900", "--project", "work", service=service)
     assert service.arguments_of("search") == {
         "query": "tax",
         "project_id": "work",
         "repository": "shop",
         "language": "python",
         "path_glob": "src/**",
+        "kind": "class",
+        "role": "test",
         "limit": 3,
+        "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
     }
+
+
+def test_symbol_shows_place_name_and_signature(run: Run) -> None:
+    service = FakeService()
+    outcome = run("symbol", "Till.add_tax", "--kind", "method", "--glob", "src/**", "--limit", "3", service=service)
+    assert outcome.out == "/src/shop/tax.py:10  Till.add_tax  (method, exact, shop)\n    def add_tax(self, price):\n"
+    asked = service.arguments_of("find_symbol")
+    assert (asked["name"], asked["kind"], asked["path_glob"], asked["limit"]) == ("Till.add_tax", "method", "src/**", 3)
+    assert json.loads(run("symbol", "x", "--json").out)["results"][0]["match"] == "exact"
+
+
+def test_symbol_says_how_to_go_on_when_nothing_is_found(run: Run) -> None:
+    outcome = run("symbol", "x", service=FakeService(find_symbol=a_symbol_answer(warnings=["Nothing called 'x'."])))
+    assert (outcome.out, outcome.err) == ("Nothing found.\n", "Nothing called 'x'.\n")
+
+
+def test_related_shows_the_related_files(run: Run) -> None:
+    service = FakeService()
+    outcome = run("related", "tax.py", "10", "--no-tests", "--limit", "3", service=service)
+    assert outcome.out.startswith("/src/shop/vat.py:10  add_tax  (function, shop)\ndef add_tax(price):\n")
+    asked = service.arguments_of("find_related")
+    assert (asked["file_path"], asked["line"], asked["include_tests"], asked["limit"]) == ("tax.py", 10, False, 3)
+    assert json.loads(run("related", "tax.py", "10", "--json").out)["origin"]["file_path"] == "/src/shop/tax.py"
 
 
 def test_search_as_json_is_the_whole_answer(run: Run) -> None:
@@ -375,6 +404,7 @@ def freshness(**changes: Any) -> Any:
     [
         (an_answer(), ""),
         (an_answer(truncated=True), "shortened to the token budget"),
+        (an_answer(total_count=23, next_offset=20), "3 more candidates: --offset 20"),
         (an_answer(warnings=["The vectors are missing."]), "The vectors are missing."),
         (freshness(state="indexing", progress_percentage=40), "shop is being indexed (40 %)."),
         (freshness(state="incomplete"), "not completely indexed: codebase-mcp index /src/shop"),

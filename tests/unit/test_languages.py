@@ -7,7 +7,7 @@ from codebase_mcp.indexing.language_table import ROWS
 from codebase_mcp.indexing.languages import (
     Language,
     canonical_language,
-    closest_language,
+    closest_languages,
     detect_language,
     known_languages,
     language_named,
@@ -154,9 +154,10 @@ def test_a_filter_may_use_another_name_or_an_extension(word: str, name: str | No
 
 
 def test_a_misspelt_language_is_matched_to_the_nearest() -> None:
-    assert closest_language("pyhton") == "python"
-    assert closest_language("typscript") == "typescript"
-    assert closest_language("zzzzzz") is None
+    assert closest_languages("pyhton")[0] == "python"
+    assert closest_languages("typscript")[0] == "typescript"
+    assert len(set(closest_languages("klingon"))) == 3
+    assert closest_languages("🦄" * 1000)
 
 
 def test_a_language_is_found_by_its_canonical_name() -> None:

@@ -25,9 +25,10 @@ def test_a_blank_query_is_refused(query: str) -> None:
         check_request(request(query))
 
 
-def test_a_query_of_ten_thousand_characters_is_refused_with_both_numbers() -> None:
-    with pytest.raises(InvalidInputError, match="10,000 characters, the limit is 2,000"):
-        check_request(request("x" * 10_000))
+def test_a_query_over_the_limit_is_refused_with_both_numbers() -> None:
+    check_request(request("x" * 20_000))
+    with pytest.raises(InvalidInputError, match="20,001 characters, the limit is 20,000"):
+        check_request(request("x" * 20_001))
 
 
 @pytest.mark.parametrize(
@@ -35,9 +36,16 @@ def test_a_query_of_ten_thousand_characters_is_refused_with_both_numbers() -> No
     [
         ({"limit": 0}, "limit is 0; it must be from 1 to 50"),
         ({"limit": 51}, "limit is 51"),
+        (
+            {"kind": "klass"},
+            "kind 'klass' is not known. Did you mean 'class'? Known are block, class,",
+        ),
+        ({"kind": ""}, "kind '' is not known"),
+        ({"role": "tests"}, "role 'tests' is not known. Did you mean 'test'? Known are source, test, example, docs,"),
+        ({"offset": -1}, "offset is -1; it must be from 0 to"),
         ({"max_tokens": 10}, "max_tokens is 10; it must be from 200 to 100,000"),
         ({"language": "pyton"}, "Did you mean 'python'"),
-        ({"language": "zzzzzz"}, "'zzzzzz' is not known"),
+        ({"language": "zzzzzz"}, "'zzzzzz' is not known. Did you mean '"),
         ({"path_glob": " "}, "path_glob"),
         ({"path_glob": "x" * 501}, "path_glob"),
         ({"path_glob": "!tests/**"}, "path_glob"),
@@ -128,7 +136,7 @@ def test_a_repository_is_found_by_id_path_or_name(wanted: str | int, ids: list[i
 def test_an_unknown_repository_is_refused_with_those_that_exist() -> None:
     with pytest.raises(RepositoryNotFoundError, match=r"'rails' is not.*flask \(/code/flask\), Django"):
         find_repositories("rails", REPOSITORIES)
-    with pytest.raises(RepositoryNotFoundError, match="none yet"):
+    with pytest.raises(RepositoryNotFoundError, match=r"none yet\. Index it first: start_indexing_background"):
         find_repositories("rails", [])
 
 

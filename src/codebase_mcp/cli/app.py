@@ -14,8 +14,10 @@ from codebase_mcp.cli.doctor import doctor
 from codebase_mcp.cli.index import index
 from codebase_mcp.cli.jobs import jobs
 from codebase_mcp.cli.processes import serve, stop, worker
+from codebase_mcp.cli.related import related
 from codebase_mcp.cli.repos import repos
 from codebase_mcp.cli.search import search
+from codebase_mcp.cli.symbol import symbol
 from codebase_mcp.errors import CodebaseMcpError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ CODES_OF_BAD_INPUT = {
     "JOB_NOT_FOUND",
     "PROJECT_NOT_FOUND",
     "REPOSITORY_NOT_FOUND",
+    "FILE_NOT_INDEXED",
     "INVALID_STATUS",
 }
 
@@ -43,7 +46,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for command in (serve, index, search, jobs, repos, doctor, worker, stop):
+for command in (serve, index, search, symbol, related, jobs, repos, doctor, worker, stop):
     app.command(command)
 
 

@@ -12,7 +12,9 @@ from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+    from collections.abc import Sequence
+
+    from codebase_mcp.search.models import RelatedAnswer, RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer
     from codebase_mcp.service import Service
 
 
@@ -23,7 +25,10 @@ def search(
     repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id.")] = None,
     language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
     glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
+    kind: Annotated[str | None, Parameter(help="Only chunks of this kind, such as function or class.")] = None,
+    role: Annotated[str | None, Parameter(help="Only files of this role: source, test, example, docs …")] = None,
     limit: Annotated[int, Parameter(help="Most files to show, 1 to 50.")] = 10,
+    offset: Annotated[int, Parameter(help="How many of the best files to skip.")] = 0,
     tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
     max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
     project: ProjectOption = None,
@@ -41,7 +46,10 @@ def search(
             repository=repo,
             language=language,
             path_glob=glob,
+            kind=kind,
+            role=role,
             limit=limit,
+            offset=offset,
             include_tests=tests,
             max_tokens=max_tokens,
         )
@@ -55,17 +63,23 @@ def search(
 
 
 def _say_answer(answer: SearchAnswer) -> None:
-    for hit in answer.results:
-        _say_hit(hit)
-    if not answer.results:
-        screen.say("Nothing found.")
-    for caution in _cautions(answer):
+    say_hits(answer.results)
+    for caution in cautions(answer):
         screen.tell(caution)
+    if answer.next_offset is not None:
+        screen.tell(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
+
+
+def say_hits(hits: Sequence[SearchHit]) -> None:
+    for hit in hits:
+        _say_hit(hit)
+    if not hits:
+        screen.say("Nothing found.")
 
 
 def _say_hit(hit: SearchHit) -> None:
     symbol = f"  {hit.symbol}" if hit.symbol else ""
-    place = f"{_short(hit.file_path)}:{hit.start_line}"
+    place = f"{short_path(hit.file_path)}:{hit.start_line}"
     target = screen.console()
     target.print(place, style="bold cyan", end="", soft_wrap=True)
     target.print(f"{symbol}  ({hit.kind}, {hit.repository})", style="dim", soft_wrap=True)
@@ -91,7 +105,8 @@ def _say_code(hit: SearchHit) -> None:
     screen.console().print(code)
 
 
-def _cautions(answer: SearchAnswer) -> list[str]:
+def cautions(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> list[str]:
+    """What is to be said beside the results: what may be missing, and how to see more."""
     told = list(answer.warnings)
     if answer.truncated:
         told.append("The answer was shortened to the token budget; --max-tokens raises it.")
@@ -108,7 +123,7 @@ def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
     return []
 
 
-def _short(file_path: str) -> str:
+def short_path(file_path: str) -> str:
     """Below the working directory as a relative path: shorter, and terminals make it clickable."""
     from pathlib import Path
 

@@ -20,7 +20,7 @@ from codebase_mcp.indexing.languages import Language
 CHUNK_KINDS = frozenset({"function", "method", "class", "module", "section", "block", "config", "text"})
 
 _CLASS = ("class", "struct", "interface", "trait", "enum", "extension", "type")
-_KIND_OF = {
+CHUNK_KIND_OF = {
     "function": "function",
     "macro": "function",
     "method": "method",
@@ -47,10 +47,10 @@ class _Span:
         return is_real, not is_place, self.lines_of(definition), -definition.depth
 
     def kind(self, definition: Definition | None, otherwise: str) -> str:
-        if definition is None or definition.kind not in _KIND_OF:
+        if definition is None or definition.kind not in CHUNK_KIND_OF:
             return otherwise
         fills_it = 2 * self.lines_of(definition) >= self.end_line - self.start_line + 1
-        return _KIND_OF[definition.kind] if fills_it else otherwise
+        return CHUNK_KIND_OF[definition.kind] if fills_it else otherwise
 
 
 def named_chunks(

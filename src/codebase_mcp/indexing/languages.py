@@ -82,10 +82,10 @@ def canonical_language(name: str) -> str | None:
     return language.name if language else None
 
 
-def closest_language(name: str) -> str | None:
-    """The known language that an unknown name most resembles, for "did you mean"."""
-    matches = difflib.get_close_matches(name.strip().lower(), _TABLES.canonical, n=1, cutoff=0.6)
-    return _TABLES.canonical[matches[0]] if matches else None
+def closest_languages(name: str, count: int = 3) -> list[str]:
+    """The known languages that an unknown name most resembles, for "did you mean"; there is always one."""
+    matches = difflib.get_close_matches(name.strip().lower()[:80], _TABLES.canonical, n=4 * count, cutoff=0.0)
+    return list(dict.fromkeys(_TABLES.canonical[match] for match in matches))[:count]
 
 
 def language_named(name: str) -> Language:

@@ -93,6 +93,9 @@ class Corpus:
     def repository(self, file: int) -> Repository:
         return self.repositories[int(self.repository_of[file])]
 
+    def absolute_path(self, file: int) -> str:
+        return f"{self.repository(file).path.rstrip('/')}/{self.paths[file]}"
+
 
 def build_corpus(parts: Sequence[RepositoryFiles]) -> Corpus:
     """Number the files and chunks of all repositories and index the words of their names."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.storage import search_store, vector_index
+from codebase_mcp.storage.search_store import Restriction
 from codebase_mcp.storage.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -46,25 +47,41 @@ async def nearest_files(
     *,
     allowed: NDArray[np.bool_] | None,
     is_whole_project: bool,
+    of_kind: NDArray[np.bool_] | None = None,
 ) -> Nearest:
-    """The files with the headers nearest to the query among those allowed."""
-    ids = None if allowed is None else corpus.file_ids[allowed].tolist()
-    searched = corpus.chunk_count if allowed is None else int(np.diff(corpus.offsets)[allowed].sum())
+    """The files with the headers nearest to the query among those allowed, and of these among the chunks `of_kind`."""
+    only, searched = _restriction(corpus, allowed, of_kind)
     repository_ids = [repository.id for repository in corpus.repositories]
     index = VectorIndex(schema, vector.model, vector.dimensions)
+    found: list[tuple[int, float]] = []
     if searched > EXACT_CHUNKS and await vector_index.is_ready(connection, index):
         found = await search_store.nearest_files_by_index(
             connection, schema, vector.model, vector.literal,
-            dimensions=vector.dimensions, repository_ids=repository_ids, file_ids=ids,
+            dimensions=vector.dimensions, repository_ids=repository_ids, only=only,
         )  # fmt: skip
-    else:
-        if ids is None and not is_whole_project:
-            ids = corpus.file_ids.tolist()
+    # The index gives up before it has looked at everything: few rows may mean that a filter hides what is near.
+    if len(found) < min(searched, search_store.INDEX_CANDIDATES):
+        if only is None and not is_whole_project:
+            only = Restriction("file_id", corpus.file_ids.tolist())
         found = await search_store.nearest_files_by_scan(
             connection, schema, vector.model, vector.literal,
-            repository_ids=repository_ids, file_ids=ids, limit=NEAREST_FILES,
+            repository_ids=repository_ids, only=only, limit=NEAREST_FILES,
         )  # fmt: skip
     return _known(corpus, found)
+
+
+def _restriction(
+    corpus: Corpus, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None
+) -> tuple[Restriction | None, int]:
+    """What to restrict a search of vectors to, and how many chunks are left."""
+    if of_kind is not None:
+        chunks = of_kind if allowed is None else of_kind & allowed[corpus.file_of_chunk]
+        ids = corpus.chunk_ids(np.flatnonzero(chunks)).tolist()
+        return Restriction("chunk_id", ids), len(ids)
+    if allowed is not None:
+        files = Restriction("file_id", corpus.file_ids[allowed].tolist())
+        return files, int(np.diff(corpus.offsets)[allowed].sum())
+    return None, corpus.chunk_count
 
 
 def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
@@ -101,9 +118,15 @@ NO_COSINES = HeaderCosines(np.zeros(0, np.int64), np.zeros(0), {}, [])
 
 
 async def header_cosines(
-    connection: AsyncConnection, schema: str, corpus: Corpus, vector: QueryVector, files: Sequence[int]
+    connection: AsyncConnection,
+    schema: str,
+    corpus: Corpus,
+    vector: QueryVector,
+    files: Sequence[int],
+    *,
+    of_kind: NDArray[np.bool_] | None = None,
 ) -> HeaderCosines:
-    """How near every chunk of the candidate files is to the query."""
+    """How near every chunk of the candidate files is to the query; of those `of_kind` only, when that is given."""
     ids = corpus.file_ids[list(files)].tolist()
     rows = await search_store.header_cosines(connection, schema, vector.model, vector.literal, ids)
     present = {row.file_id for row in rows}
@@ -112,8 +135,10 @@ async def header_cosines(
     cosines = np.array([cosine for row in with_vectors for cosine in row.cosines], dtype=np.float64)
     positions = corpus.chunk_positions(ids_of_chunks)
     # A zero vector has no angle to anything: its cosine is not a number.
-    usable = np.flatnonzero((positions >= 0) & ~np.isnan(cosines))
-    order = usable[np.argsort(positions[usable])]
+    usable = (positions >= 0) & ~np.isnan(cosines)
+    if of_kind is not None:
+        usable[usable] = of_kind[positions[usable]]
+    order = np.flatnonzero(usable)[np.argsort(positions[usable])]
     positions, cosines = positions[order], cosines[order]
     vanished = [file for file, file_id in zip(files, ids, strict=True) if file_id not in present]
     return HeaderCosines(positions, cosines, _best_of_files(corpus, positions, cosines), vanished)

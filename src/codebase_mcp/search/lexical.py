@@ -37,8 +37,12 @@ def score_chunks(
     rows: Iterable[tuple[str, bytes, bytes]],
     weights: Mapping[str, float],
     allowed: NDArray[np.bool_] | None = None,
+    of_kind: NDArray[np.bool_] | None = None,
 ) -> LexicalScores:
-    """Sum weight · idf · impact over (term, ids, impacts) rows; idf counts the chunks that are alive."""
+    """Sum weight · idf · impact over (term, ids, impacts) rows; idf counts the chunks that are alive.
+
+    Files that are not `allowed`, and chunks that are not `of_kind`, score nothing.
+    """
     chunks = np.zeros(corpus.chunk_count, dtype=np.float32)
     newest = int(corpus.first_chunk_ids[-1]) if corpus.file_count else 0
     newer: list[NDArray[np.int64]] = []
@@ -50,6 +54,8 @@ def score_chunks(
         newer.append(ids[~is_live & (ids > newest)].astype(np.int64))
     if allowed is not None:
         chunks[~allowed[corpus.file_of_chunk]] = 0
+    if of_kind is not None:
+        chunks[~of_kind] = 0
     return LexicalScores(
         chunks=chunks,
         files=_best_of_files(corpus, chunks),

@@ -8,11 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ContentForm = Literal["full", "lines", "signature", "location"]
+SymbolMatch = Literal["exact", "folded", "prefix", "fuzzy"]
 RepositoryState = Literal["ready", "indexing", "incomplete"]
 
-MAX_QUERY_LENGTH = 2_000
+MAX_QUERY_LENGTH = 20_000
 MAX_GLOB_LENGTH = 500
 MAX_LIMIT = 50
+MAX_OFFSET = 2**31 - 1
 DEFAULT_MAX_TOKENS = 6_000
 MAX_TOKENS_RANGE = (200, 100_000)
 
@@ -27,7 +29,10 @@ class SearchRequest(BaseModel):
     repository: str | int | None = None
     language: str | None = None
     path_glob: str | None = None
+    kind: str | None = None
+    role: str | None = None
     limit: int = 10
+    offset: int = 0
     include_tests: bool | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
 
@@ -39,7 +44,9 @@ class SearchHit(BaseModel):
     start_line: int = Field(description="First line of the chunk, counted from 1.")
     end_line: int = Field(description="Last line of the chunk, inclusive.")
     symbol: str | None = Field(description="The definition that the chunk is mainly about.")
-    kind: str = Field(description="What the chunk is: function, class, text and so on.")
+    kind: str = Field(
+        description="What the chunk is: function, class, text and so on; under a filter by kind always that kind."
+    )
     language: str
     content: str = Field(description="The chunk's text, or what the token budget left of it.")
     content_form: ContentForm = Field(
@@ -66,11 +73,72 @@ class RepositoryFreshness(BaseModel):
     last_indexed_at: datetime | None
 
 
+class Origin(BaseModel):
+    """The chunk at the line that was asked about."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file_path: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    kind: str
+    repository: str
+
+
+class SymbolHit(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    qualified_name: str | None = Field(description="Behind what it is defined in or belongs to, where that is known.")
+    match: SymbolMatch = Field(
+        description="exact; folded: equal but for case and underscores; prefix: a longer name; fuzzy: a similar one."
+    )
+    kind: str = Field(description="function, method, class, struct, constant and so on.")
+    file_path: str = Field(description="Absolute path of the file.")
+    start_line: int = Field(description="First line of the definition, counted from 1.")
+    end_line: int = Field(description="Last line of the definition, inclusive.")
+    depth: int = Field(description="How many definitions are around it; 0 at the top level of the file.")
+    is_declaration: bool = Field(description="True for what only announces it: a prototype, an abstract signature.")
+    signature: str | None = Field(description="The line that names it; null when the token budget left it out.")
+    language: str
+    repository: str = Field(description="Name of the repository.")
+
+
+class RelatedAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    origin: Origin = Field(description="The chunk at that line, to which the results are related.")
+    results: list[SearchHit] = Field(description="Best first, at most one per file; the same file last.")
+    total_count: int = Field(description="Files that were ranked, of which the best are returned: some dozens.")
+    truncated: bool = Field(description="True when max_tokens shortened or left out results.")
+    freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
+    warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
+    latency_ms: float
+
+
+class SymbolAnswer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    results: list[SymbolHit] = Field(description="Best first: by match, then main definitions before declarations.")
+    total_count: int = Field(description="Definitions found, of which the best are returned; 2,000 of a match at most.")
+    truncated: bool = Field(description="True when max_tokens shortened or left out results.")
+    freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
+    warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
+    latency_ms: float
+
+
 class SearchAnswer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     results: list[SearchHit] = Field(description="Best first, at most one per file.")
-    total_count: int = Field(description="Candidate files found, of which the best are returned.")
+    total_count: int = Field(
+        description="Files that were ranked for this query, over all pages: the best by words, by meaning and by name, "
+        "some dozens. Not the number of files that contain the words."
+    )
+    next_offset: int | None = Field(
+        description="The offset that continues after these results; null when no candidate is left."
+    )
     truncated: bool = Field(description="True when max_tokens shortened or left out results.")
     freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
     warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")

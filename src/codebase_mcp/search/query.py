@@ -39,7 +39,8 @@ NEIGHBOURS_WEIGHT = 0.7
 REPOSITORY_NAME_WEIGHT = 0.35
 MAX_IDENTIFIERS = 16
 
-_QUALIFIED = re.compile(r"[^\W\d]\w*(?:(?:\.|::|->|#)[^\W\d]\w*)+")
+# From the start of a word, and what was read of it is kept: a long run of letters must not be tried from each of them.
+_QUALIFIED = re.compile(r"(?<!\w)[^\W\d]\w*+(?:(?:\.|::|->|#)[^\W\d]\w*)+")
 _SEPARATOR = re.compile(r"\.|::|->|#")
 _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 
@@ -130,9 +131,16 @@ def _identifiers(text: str, kept: Sequence[str], *, is_single_word: bool) -> tup
         found = last_parts[-1:] or list(kept[-1:])
     else:
         found = [*(word for word in kept if _looks_like_code(word)), *(part for part in last_parts if len(part) > 1)]
-    return tuple(dict.fromkeys(found))[:MAX_IDENTIFIERS]
+    # In a long text, such as a stack trace, many capitals only begin a sentence: names that no prose has go first.
+    unique = list(dict.fromkeys(found))
+    if len(unique) > MAX_IDENTIFIERS:
+        unique.sort(key=lambda word: not _is_compound(word))
+    return tuple(unique[:MAX_IDENTIFIERS])
 
 
 def _looks_like_code(word: str) -> bool:
-    has_inner_underscore = "_" in word.strip("_")
-    return has_inner_underscore or bool(_INNER_CAPITAL.search(word)) or (word[0].isupper() and len(word) > 2)
+    return _is_compound(word) or (word[0].isupper() and len(word) > 2)
+
+
+def _is_compound(word: str) -> bool:
+    return "_" in word.strip("_") or bool(_INNER_CAPITAL.search(word))

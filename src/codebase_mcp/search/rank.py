@@ -147,9 +147,13 @@ def rank_files(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int])
 
 
 def best_chunks(
-    evidence: Evidence, cosines: HeaderCosines, files: Sequence[int], lines: Mapping[int, ChunkLines]
+    evidence: Evidence,
+    cosines: HeaderCosines,
+    files: Sequence[int],
+    lines: Mapping[int, ChunkLines],
+    of_kind: NDArray[np.bool_] | None = None,
 ) -> dict[int, int]:
-    """For each file that has chunks the position of the one to show.
+    """For each file that has chunks (of that kind) the position of the one to show.
 
     `lines` gives the lines, by chunk position, of the chunks of files that define an identifier of the query.
     """
@@ -157,16 +161,20 @@ def best_chunks(
     best: dict[int, int] = {}
     for file, values in zip(files, evidence.chunk_values(cosines, files), strict=True):
         first = int(evidence.corpus.offsets[file])
-        if len(values):
-            best[file] = first + int(np.argmax(values + [bonuses.get(first + i, 0.0) for i in range(len(values))]))
+        values += [bonuses.get(first + place, 0.0) for place in range(len(values))]
+        if of_kind is not None:
+            values[~of_kind[first : first + len(values)]] = -np.inf
+        if values.max(initial=-np.inf) > -np.inf:
+            best[file] = first + int(np.argmax(values))
     return best
 
 
 def _bonuses(evidence: Evidence, files: Sequence[int], lines: Mapping[int, ChunkLines]) -> dict[int, float]:
     wanted = set(files)
     starts: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for item in as_spelled([item for item in evidence.named if item.file in wanted]):
-        starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
+    for item in as_spelled(evidence.named):
+        if item.file in wanted:
+            starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
     bonuses: dict[int, float] = {}
     for place, chunk in lines.items():
         for line, bonus in starts[int(evidence.corpus.file_of_chunk[place])]:

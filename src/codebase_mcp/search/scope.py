@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codebase_mcp.domain import Role
 from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
-from codebase_mcp.indexing.languages import canonical_language, closest_language
+from codebase_mcp.indexing.languages import canonical_language, closest_languages
 from codebase_mcp.search.catalogue import Corpus
-from codebase_mcp.search.models import MAX_GLOB_LENGTH, MAX_LIMIT, MAX_QUERY_LENGTH, MAX_TOKENS_RANGE, SearchRequest
+from codebase_mcp.search.kinds import kind_name
+from codebase_mcp.search.models import (
+    MAX_GLOB_LENGTH,
+    MAX_LIMIT,
+    MAX_OFFSET,
+    MAX_QUERY_LENGTH,
+    MAX_TOKENS_RANGE,
+    SearchRequest,
+)
 from codebase_mcp.search.query import Query
 from codebase_mcp.storage.projects import Repository
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SHOWN_VALUES = 8
 MAX_ALTERNATIVES = 64
 MAX_WILD_DIRECTORIES = 4
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
@@ -32,14 +42,20 @@ def check_request(request: SearchRequest) -> None:
         raise InvalidInputError("query is empty. Say what to look for, in words or as a symbol.")
     if len(request.query) > MAX_QUERY_LENGTH:
         raise InvalidInputError(
-            f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it."
+            f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it:"
+            " of a stack trace, the message and the innermost frames."
         )
     _check_range("limit", request.limit, 1, MAX_LIMIT)
+    _check_range("offset", request.offset, 0, MAX_OFFSET)
     _check_range("max_tokens", request.max_tokens, *MAX_TOKENS_RANGE)
     if request.language is not None:
         language_name(request.language)
     if request.path_glob is not None:
         glob_pattern(request.path_glob)
+    if request.kind is not None:
+        kind_name(request.kind)
+    if request.role is not None:
+        role_named(request.role)
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:
@@ -51,10 +67,23 @@ def language_name(language: str) -> str:
     """The canonical name of a language given by name, alias or extension."""
     found = canonical_language(language)
     if found is None:
-        nearest = closest_language(language)
-        hint = f" Did you mean {nearest!r}?" if nearest else " Leave it out to search all languages."
-        raise InvalidInputError(f"language {language!r} is not known.{hint}")
+        nearest = closest_languages(language)
+        others = f" (else {', '.join(map(repr, nearest[1:]))})" if nearest[1:] else ""
+        raise InvalidInputError(
+            f"language {language[:80]!r} is not known. Did you mean {nearest[0]!r}{others}? Leave it out to search all."
+        )
     return found
+
+
+def role_named(role: str) -> Role:
+    """The role of that name; InvalidInputError with the known ones and the nearest when there is none."""
+    word = role.strip().lower()
+    if word in set(Role):
+        return Role(word)
+    (nearest,) = difflib.get_close_matches(word, list(Role), n=1, cutoff=0.0)
+    raise InvalidInputError(
+        f"role {role[:80]!r} is not known. Did you mean {str(nearest)!r}? Known are {', '.join(Role)}."
+    )
 
 
 def find_repositories(
@@ -73,7 +102,10 @@ def find_repositories(
     if found or text in also_known:
         return found
     names = ", ".join(f"{item.name} ({item.path})" for item in repositories) or "none yet"
-    raise RepositoryNotFoundError(f"Repository {text!r} is not in this project. Indexed are: {names}.")
+    raise RepositoryNotFoundError(
+        f"Repository {text!r} is not in this project. Indexed are: {names}. Index it first: start_indexing_background "
+        "with its absolute path, or `codebase-mcp index PATH`."
+    )
 
 
 def real_path(text: str) -> str:
@@ -83,25 +115,59 @@ def real_path(text: str) -> str:
 
 def has_file_filters(request: SearchRequest) -> bool:
     """Whether the request leaves out some files of its repositories."""
-    return request.language is not None or request.path_glob is not None or request.include_tests is False
+    named = (request.language, request.path_glob, request.kind, request.role)
+    return any(value is not None for value in named) or request.include_tests is False
+
+
+def file_filters(corpus: Corpus, request: SearchRequest) -> dict[str, NDArray[np.bool_]]:
+    """Which files each filter lets through, by the words of the request."""
+    filters: dict[str, NDArray[np.bool_]] = {}
+    if request.language is not None:
+        filters[f"language {request.language!r}"] = corpus.languages == language_name(request.language)
+    if request.path_glob is not None:
+        pattern = glob_pattern(request.path_glob)
+        matches = [pattern.match(path) is not None for path in corpus.paths]
+        filters[f"path_glob {request.path_glob!r}"] = np.array(matches, dtype=bool)
+    if request.role is not None:
+        filters[f"role {request.role!r}"] = corpus.roles == role_named(request.role)
+    if request.include_tests is False:
+        filters["include_tests=false"] = corpus.roles != Role.TEST
+    return filters
 
 
 def allowed_files(corpus: Corpus, request: SearchRequest) -> NDArray[np.bool_] | None:
     """Which files the filters let through; None when there are no filters."""
-    masks = []
-    if request.language is not None:
-        masks.append(corpus.languages == language_name(request.language))
-    if request.path_glob is not None:
-        pattern = glob_pattern(request.path_glob)
-        masks.append(np.array([pattern.match(path) is not None for path in corpus.paths], dtype=bool))
-    if request.include_tests is False:
-        masks.append(corpus.roles != Role.TEST)
-    return np.logical_and.reduce(masks) if masks else None
+    return all_of(file_filters(corpus, request))
+
+
+def all_of(filters: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+    return np.logical_and.reduce(list(filters.values())) if filters else None
+
+
+def nothing_matches(corpus: Corpus, filters: Mapping[str, NDArray[np.bool_]]) -> str:
+    """Says of filters that let no file through which of them is to blame, and what there is instead."""
+    of_all = f"none of the {corpus.file_count:,} files"
+    alone = [name for name, mask in filters.items() if not mask.any()]
+    if not alone:
+        return f"{' and '.join(filters)} together match {of_all}, though each alone matches some. Leave one out."
+    return " ".join(f"{name} matches {of_all}{_there_is(corpus, name)}." for name in alone)
+
+
+def _there_is(corpus: Corpus, name: str) -> str:
+    if name.startswith("path_glob"):
+        return f"; paths are relative to the repository, such as {corpus.paths[0]!r}"
+    values = {"language": corpus.languages, "role": corpus.roles}.get(name.partition(" ")[0])
+    if values is None:
+        return ""
+    names, counts = np.unique(values, return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:SHOWN_VALUES]
+    return "; there are " + ", ".join(f"{names[place]} ({counts[place]:,})" for place in most)
 
 
 def pushed_down_files(corpus: Corpus, request: SearchRequest, query: Query) -> NDArray[np.bool_]:
     """Which files are about the code rather than the code itself, unless just those are asked for."""
-    roles = {Role.TEST, Role.EXAMPLE, Role.DOCS} - query.asked_roles
+    is_asked = request.role is not None
+    roles = set() if is_asked else {Role.TEST, Role.EXAMPLE, Role.DOCS} - query.asked_roles
     if request.include_tests:
         roles -= {Role.TEST, Role.EXAMPLE}
     return np.isin(corpus.roles, sorted(roles))

@@ -12,46 +12,37 @@ import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
-from codebase_mcp.search import definitions, dense, freshness, lexical, rank, scope, snippets, stems
+from codebase_mcp.search import definitions, dense, kinds, lexical, rank, scope, snippets, stems, wording
 from codebase_mcp.search.catalogue import Catalogue, Corpus
+from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of, nothing_indexed
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
-from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit, SearchRequest
+from codebase_mcp.search.kinds import KindCatalogue
+from codebase_mcp.search.models import SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
-from codebase_mcp.storage import projects, search_store, tables
+from codebase_mcp.storage import search_store, tables
 from codebase_mcp.storage.database import Database, halfvec_literal
-from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import ChunkRow, UnfinishedJob
+from codebase_mcp.storage.search_store import ChunkRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from codebase_mcp.indexing.embed import Embedder, EmbedderIdentity
+    from codebase_mcp.indexing.embed import Embedder
 
 NEWER_CHUNKS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index."""
-
-    repositories: list[Repository]
-    jobs: dict[str, UnfinishedJob]
-    first_jobs: list[UnfinishedJob]
-    model_id: int | None
-    is_whole_project: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """Ranked files, cut to the limit, with the chunk to show of each, and how many candidates there were."""
+    """A page of the ranked files, with the chunk to show of each, and how many candidates there were."""
 
     query: Query
     files: list[RankedFile]
     chunks: list[ChunkRow]
     candidate_count: int
     has_vectors: bool
+    warnings: tuple[str, ...] = ()
 
 
 class SearchService:
@@ -61,6 +52,7 @@ class SearchService:
         self._database = database
         self._embedder = embedder
         self._catalogue = catalogue or Catalogue()
+        self._kinds = KindCatalogue()
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The best chunks of the best files.
@@ -70,7 +62,10 @@ class SearchService:
         """
         started = time.perf_counter()
         scope.check_request(request)
-        vector, warnings = await self._embed(request.query)
+        words, told = wording.plain(request.query)
+        request = request.model_copy(update={"query": words})
+        vector, warnings = await self._embed(wording.embedded_part(words))
+        warnings = [*told, *warnings]
         answer = await self._attempt(request, vector, warnings, may_be_old=not scope.has_file_filters(request))
         if answer is None:
             # A file was replaced since the corpus was read: look once more with a current one.
@@ -92,13 +87,19 @@ class SearchService:
         schema = tables.schema_name(request.project_id)
         async with self._database.transaction("search", schema) as connection:
             await search_store.read_only_snapshot(connection)
-            coverage = await _coverage(connection, schema, request, self._embedder.identity)
+            coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
             query_vector = _query_vector(vector, coverage.model_id)
-            found = await _Looking(connection, schema, coverage, corpus, request, query_vector).find()
+            found = await _Looking(connection, schema, coverage, corpus, request, query_vector, self._kinds).find()
         if found is None:
             return None
-        said = [*warnings, *_missing_vectors(found, wanted=vector is not None)]
+        said = [
+            *warnings,
+            *nothing_indexed(coverage, request.project_id),
+            *found.warnings,
+            *_missing_vectors(found, wanted=vector is not None),
+            *_beyond_the_end(found, request),
+        ]
         return await _answer(request, coverage, corpus, found, warnings=said)
 
     async def _corpus(
@@ -121,26 +122,19 @@ def _missing_vectors(found: Found, *, wanted: bool) -> list[str]:
     ]
 
 
+def _beyond_the_end(found: Found, request: SearchRequest) -> list[str]:
+    if found.files or not found.candidate_count:
+        return []
+    return [
+        f"offset {request.offset:,} is beyond the {found.candidate_count:,} candidate files of this query: nothing is "
+        "left. Ask differently, or with a filter, to see other files."
+    ]
+
+
 def _query_vector(vector: NDArray[np.float32] | None, model_id: int | None) -> QueryVector | None:
     if vector is None or model_id is None:
         return None
     return QueryVector(halfvec_literal(vector), model_id, len(vector))
-
-
-async def _coverage(
-    connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
-) -> Coverage:
-    state = await search_store.project_state(connection, schema, request.project_id, identity)
-    jobs = {job.repo_path: job for job in state.jobs}
-    known = await projects.list_repositories(connection) if state.has_schema else []
-    without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
-    if request.repository is None:
-        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True)
-    names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
-    chosen = scope.find_repositories(request.repository, known, also_known=names)
-    wanted = str(request.repository).strip()
-    first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
-    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=len(chosen) == len(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +147,59 @@ class _Looking:
     corpus: Corpus
     request: SearchRequest
     vector: QueryVector | None
+    kinds: KindCatalogue
 
     async def find(self) -> Found | None:
         if not self.corpus.file_count:
             return Found(analyse(self.request.query), [], [], 0, has_vectors=False)
-        allowed = await asyncio.to_thread(scope.allowed_files, self.corpus, self.request)
-        evidence = await self._evidence(allowed)
-        nearest = await self._nearest(allowed)
+        query, told = await self._query()
+        if not query.weights:
+            return Found(query, [], [], 0, has_vectors=False, warnings=told)
+        filters = await asyncio.to_thread(scope.file_filters, self.corpus, self.request)
+        of_kind = await self._of_kind(filters)
+        allowed = scope.all_of(filters)
+        if allowed is not None and not allowed.any():
+            why = scope.nothing_matches(self.corpus, filters)
+            return Found(query, [], [], 0, has_vectors=False, warnings=(why,))
+        evidence = await self._evidence(query, allowed, of_kind)
+        nearest = await self._nearest(allowed, of_kind)
         if await self._has_replacements(nearest.unknown_ids, evidence.lexical.newer_chunk_ids):
             return None
         candidates = rank.candidate_files(evidence, nearest.files, allowed)
-        cosines = await self._cosines(candidates)
+        cosines = await self._cosines(candidates, of_kind)
         if cosines.vanished:
             return None
         ranked = rank.rank_files(evidence, cosines, candidates)
-        ranked = _once_per_path(self.corpus, ranked)
-        shown = ranked[: self.request.limit]
-        chunks = await self._chunks(evidence, cosines, [item.file for item in shown])
-        return None if chunks is None else Found(evidence.query, shown, chunks, len(ranked), bool(cosines.files))
+        ranked = once_per_path(self.corpus, ranked)
+        shown = ranked[self.request.offset :][: self.request.limit]
+        chunks = await self._chunks(evidence, cosines, [item.file for item in shown], of_kind)
+        return None if chunks is None else Found(query, shown, chunks, len(ranked), bool(cosines.files), told)
 
-    async def _evidence(self, allowed: NDArray[np.bool_] | None) -> Evidence:
+    async def _query(self) -> tuple[Query, tuple[str, ...]]:
+        """The analysed query, of a long one the most telling part, and what is to be said about it."""
+        query = analyse(self.request.query, [repository.name for repository in self.corpus.repositories])
+        if not query.weights:
+            return query, (wording.without_words(self.request.query),)
+        if len(query.weights) <= wording.MAX_TERMS:
+            return query, ()
+        ids = [repository.id for repository in self.corpus.repositories]
+        found = await search_store.document_frequencies(self.connection, self.schema, ids, list(query.weights))
+        return wording.rarest(query, found, self.corpus.chunk_count), (wording.shortened(len(query.weights)),)
+
+    async def _of_kind(self, filters: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+        """Which chunks the filter by kind lets through; adds to `filters` the files that have such a chunk."""
+        if self.request.kind is None:
+            return None
+        index = await self.kinds.index(self.connection, self.schema, self.corpus)
+        of_kind = index.chunks_of(kinds.kind_name(self.request.kind))
+        has_some = np.bincount(self.corpus.file_of_chunk[of_kind], minlength=self.corpus.file_count) > 0
+        filters[f"kind {self.request.kind!r}"] = has_some
+        return of_kind
+
+    async def _evidence(
+        self, query: Query, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None
+    ) -> Evidence:
         corpus = self.corpus
-        query = analyse(self.request.query, [repository.name for repository in corpus.repositories])
         ids = [repository.id for repository in corpus.repositories]
         postings = await search_store.term_postings(self.connection, self.schema, ids, list(query.weights))
         names = [fold_name(identifier) for identifier in query.identifiers]
@@ -182,16 +207,18 @@ class _Looking:
         named = definitions.named_definitions(corpus, query, symbols)
         if allowed is not None:
             named = [item for item in named if allowed[item.file]]
-        scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed)
+        if self.request.kind is not None:
+            named = kinds.of_that_kind(named, kinds.kind_name(self.request.kind))
+        scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed, of_kind)
         pushed_down = scope.pushed_down_files(corpus, self.request, query)
         return Evidence(corpus, query, scores, shares, named, pushed_down)
 
-    async def _nearest(self, allowed: NDArray[np.bool_] | None) -> dense.Nearest:
+    async def _nearest(self, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None) -> dense.Nearest:
         if self.vector is None:
             return dense.Nearest([], [])
         return await dense.nearest_files(
             self.connection, self.schema, self.corpus, self.vector,
-            allowed=allowed, is_whole_project=self.coverage.is_whole_project,
+            allowed=allowed, is_whole_project=self.coverage.is_whole_project, of_kind=of_kind,
         )  # fmt: skip
 
     async def _has_replacements(self, file_ids: Sequence[int], chunk_ids: NDArray[np.int64]) -> bool:
@@ -210,25 +237,34 @@ class _Looking:
         known = zip(self.corpus.repository_of.tolist(), self.corpus.paths, strict=True)
         return not paths.isdisjoint(known)
 
-    async def _cosines(self, candidates: Sequence[int]) -> HeaderCosines:
+    async def _cosines(self, candidates: Sequence[int], of_kind: NDArray[np.bool_] | None) -> HeaderCosines:
         if self.vector is None or not candidates:
             return NO_COSINES
-        return await dense.header_cosines(self.connection, self.schema, self.corpus, self.vector, candidates)
+        return await dense.header_cosines(
+            self.connection, self.schema, self.corpus, self.vector, candidates, of_kind=of_kind
+        )
 
-    async def _chunks(self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[ChunkRow] | None:
+    async def _chunks(
+        self, evidence: Evidence, cosines: HeaderCosines, files: Sequence[int], of_kind: NDArray[np.bool_] | None
+    ) -> list[ChunkRow] | None:
         corpus = self.corpus
         wanted = set(files)
         places = [(item.symbol.file_id, item.symbol.start_line) for item in evidence.named if item.file in wanted]
         lines = await search_store.chunks_with_lines(self.connection, self.schema, places) if places else []
         positions = corpus.chunk_positions(np.array([line.id for line in lines], dtype=np.int64)).tolist()
         by_position = {place: line for place, line in zip(positions, lines, strict=True) if place >= 0}
-        best = rank.best_chunks(evidence, cosines, files, by_position)
+        best = rank.best_chunks(evidence, cosines, files, by_position, of_kind)
         ids = corpus.chunk_ids(np.array([best[file] for file in files], dtype=np.int64)).tolist()
         rows = await search_store.chunks_by_id(self.connection, ids)
         if len(rows) < len(ids):
             return None
         named = evidence.named
-        return [definitions.under_the_asked_name(named, file, rows[i]) for file, i in zip(files, ids, strict=True)]
+        shown = [definitions.under_the_asked_name(named, file, rows[i]) for file, i in zip(files, ids, strict=True)]
+        if self.request.kind is None:
+            return shown
+        owners = corpus.file_ids[list(files)].tolist()
+        kind = kinds.kind_name(self.request.kind)
+        return await kinds.called_by_kind(self.connection, kind, evidence.query, shown, owners)
 
 
 def _score(
@@ -236,23 +272,20 @@ def _score(
     query: Query,
     postings: Sequence[tuple[str, bytes, bytes]],
     allowed: NDArray[np.bool_] | None,
+    of_kind: NDArray[np.bool_] | None,
 ) -> tuple[lexical.LexicalScores, NDArray[np.float64]]:
     shares = stems.explained_share(corpus.stems, query)
     if allowed is not None:
         shares = np.where(allowed, shares, 0.0)
-    return lexical.score_chunks(corpus, postings, query.weights, allowed), shares
+    return lexical.score_chunks(corpus, postings, query.weights, allowed, of_kind), shares
 
 
-def _once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
+def once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
     """Repositories may lie within one another: the same file counts once, where it ranks best."""
     by_path: dict[str, RankedFile] = {}
     for item in ranked:
-        by_path.setdefault(_absolute_path(corpus, item.file), item)
+        by_path.setdefault(corpus.absolute_path(item.file), item)
     return list(by_path.values())
-
-
-def _absolute_path(corpus: Corpus, file: int) -> str:
-    return f"{corpus.repository(file).path.rstrip('/')}/{corpus.paths[file]}"
 
 
 async def _answer(
@@ -263,23 +296,24 @@ async def _answer(
     *,
     warnings: Sequence[str],
 ) -> SearchAnswer:
-    paths = [_absolute_path(corpus, item.file) for item in found.files]
+    paths = [corpus.absolute_path(item.file) for item in found.files]
     shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
     hits = [
-        _hit(corpus, item, path, chunk, snippet)
+        hit_of(corpus, item, path, chunk, snippet)
         for item, path, chunk, snippet in zip(found.files, paths, found.chunks, shown, strict=False)
     ]
     return SearchAnswer(
         results=hits,
         total_count=found.candidate_count,
+        next_offset=_next_offset(request.offset + len(hits), found),
         truncated=len(shown) < len(found.files) or any(snippet.form != "full" for snippet in shown),
-        freshness=await _freshness(coverage),
+        freshness=await freshness_of(coverage),
         warnings=list(warnings),
         latency_ms=0.0,
     )
 
 
-def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
+def hit_of(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
     return SearchHit(
         file_path=path,
         start_line=chunk.start_line,
@@ -295,13 +329,6 @@ def _hit(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: 
     )
 
 
-async def _freshness(coverage: Coverage) -> list[RepositoryFreshness]:
-    paths = [item.path for item in coverage.repositories] + [job.repo_path for job in coverage.first_jobs]
-    heads = await asyncio.to_thread(freshness.head_commits, paths)
-    return [
-        *(
-            freshness.freshness_of(item, coverage.jobs.get(item.path), heads[item.path])
-            for item in coverage.repositories
-        ),
-        *(freshness.freshness_of_first_job(job, heads[job.repo_path]) for job in coverage.first_jobs),
-    ]
+def _next_offset(after: int, found: Found) -> int | None:
+    """Counts what is shown: a hit that the budget left out comes first on the next page."""
+    return after if found.files and after < found.candidate_count else None

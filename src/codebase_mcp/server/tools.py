@@ -68,6 +68,9 @@ CreatedAfter = Annotated[
 Offset = Annotated[int, Field(ge=0, le=2**31 - 1, description="How many to skip.")]
 JobLimit = Annotated[int, Field(ge=1, le=100, description="Most jobs to return.")]
 HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return.")]
+HitOffset = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="How many of the best to skip: next_offset of the answer before.")
+]
 Confirmed = Annotated[bool, Field(description="Must be true; makes sure that it is meant.")]
 
 
@@ -259,12 +262,19 @@ class Tools:
     async def search_code(
         self,
         *,
-        query: Annotated[str, Field(description="Words or identifiers, at most 2,000 characters.")],
+        query: Annotated[str, Field(description="Words, identifiers or a stack trace; at most 20,000 characters.")],
         project_id: ProjectId = None,
         repository: Annotated[str | None, Field(description="Only this repository: its name, path or id.")] = None,
         language: Annotated[str | None, Field(description="Only this language, such as 'python'.")] = None,
         path_glob: Annotated[str | None, Field(description="Only matching paths, such as 'src/**/*.ts'.")] = None,
+        kind: Annotated[
+            str | None, Field(description="Only chunks of this kind, such as 'function', 'method', 'class', 'section'.")
+        ] = None,
+        role: Annotated[
+            str | None, Field(description="Only files that are: source, test, example, docs, vendored or generated.")
+        ] = None,
         limit: HitLimit = 10,
+        offset: HitOffset = 0,
         include_tests: Annotated[
             bool | None,
             Field(description="true ranks tests like other files, false leaves them out; null decides by the query."),
@@ -279,13 +289,17 @@ class Tools:
         Ask in plain words ("where are sessions invalidated") or by identifier ("SessionStore.revoke"). Prefer it to
         reading or grepping many files when you do not know the place. All repositories of the project are searched
         unless one is named. Over max_tokens, excerpts shrink to the best lines, to signatures, then to locations, and
-        truncated is true. freshness tells for each repository whether the index is complete and which commit it
-        shows: with anything but "ready", a missing result proves nothing.
+        truncated is true. next_offset continues an answer: call again with it as offset. freshness tells for each
+        repository whether the index is complete and which commit it shows: with anything but "ready", a missing
+        result proves nothing.
+
+        Filters are exact and apply before anything is chosen; when they leave no file, warnings says which of them.
 
         Example: {"query": "retry with backoff", "language": "python", "path_glob": "src/**", "limit": 5}
 
-        Errors: VALIDATION_ERROR (blank or too long query, unknown language, limit not 1 to 50), PROJECT_NOT_FOUND
-        (index a repository first), REPOSITORY_NOT_FOUND, EMBEDDING_ERROR, DATABASE_STARTING, DATABASE_ERROR.
+        Errors: VALIDATION_ERROR (blank or too long query, unknown language, kind or role, limit not 1 to 50),
+        PROJECT_NOT_FOUND (index a repository first), REPOSITORY_NOT_FOUND, EMBEDDING_ERROR, DATABASE_STARTING,
+        DATABASE_ERROR.
         """
         await self._service.ready()
         return await self._service.search(
@@ -294,7 +308,10 @@ class Tools:
             repository=repository,
             language=language,
             path_glob=path_glob,
+            kind=kind,
+            role=role,
             limit=limit,
+            offset=offset,
             include_tests=include_tests,
             max_tokens=max_tokens,
         )

@@ -34,11 +34,12 @@ from codebase_mcp.errors import (
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
-from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, SearchAnswer, SearchRequest
+from codebase_mcp.search import related, symbols
+from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, RelatedAnswer, SearchAnswer, SearchRequest, SymbolAnswer
 from codebase_mcp.search.scope import check_request
-from codebase_mcp.search.service import SearchService
 from codebase_mcp.service import diagnosis, estimate, inputs, reports, repositories
 from codebase_mcp.service.life import Life, promptly
+from codebase_mcp.service.searches import Searches, open_searches
 from codebase_mcp.storage import disk, projects
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class Service:
         return open_embedder(self._settings)
 
     @cached_property
-    def _search(self) -> SearchService:
-        return SearchService(self._life.database, self._embedder)
+    def _searches(self) -> Searches:
+        return open_searches(self._life.database, self._embedder)
 
     @property
     def _database(self) -> Database:
@@ -249,7 +250,10 @@ class Service:
         repository: str | None = None,
         language: str | None = None,
         path_glob: str | None = None,
+        kind: str | None = None,
+        role: str | None = None,
         limit: int = 10,
+        offset: int = 0,
         include_tests: bool | None = None,
         max_tokens: int | None = None,
     ) -> SearchAnswer:
@@ -257,13 +261,60 @@ class Service:
         project = await self._resolved(project_id)
         request = SearchRequest(
             query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
-            limit=limit, include_tests=include_tests,
+            kind=kind, role=role, limit=limit, offset=offset, include_tests=include_tests,
             max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
         )  # fmt: skip
         check_request(request)
         async with self._database.transaction() as connection:
             await _known_schema(connection, project)
-        return await self._search.search(request)
+        return await self._searches.code.search(request)
+
+    @promptly
+    async def find_symbol(
+        self,
+        name: str,
+        *,
+        kind: str | None = None,
+        project_id: str | None = None,
+        repository: str | None = None,
+        language: str | None = None,
+        path_glob: str | None = None,
+        limit: int = 20,
+        max_tokens: int | None = None,
+    ) -> SymbolAnswer:
+        """Where something of this name is defined."""
+        request = SearchRequest(
+            query=name, project_id=await self._resolved(project_id), repository=repository, language=language,
+            path_glob=path_glob, kind=kind, limit=limit,
+            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
+        )  # fmt: skip
+        symbols.check(request)
+        await self._existing_project(request.project_id)
+        return await self._searches.symbols.find(request)
+
+    @promptly
+    async def find_related(
+        self,
+        file_path: str,
+        line: int,
+        *,
+        project_id: str | None = None,
+        repository: str | None = None,
+        language: str | None = None,
+        path_glob: str | None = None,
+        limit: int = 10,
+        include_tests: bool | None = None,
+        max_tokens: int | None = None,
+    ) -> RelatedAnswer:
+        """What is related to a line of a file."""
+        request = SearchRequest(
+            query=file_path, project_id=await self._resolved(project_id), repository=repository, language=language,
+            path_glob=path_glob, limit=limit, include_tests=include_tests,
+            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
+        )  # fmt: skip
+        related.check(request, line)
+        await self._existing_project(request.project_id)
+        return await self._searches.related.find(request, line)
 
     @promptly
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INDEX_CANDIDATES = 200
 """Chunks fetched through the vector index: several belong to one file, so more than the files wanted."""
 MAX_SYMBOL_ROWS = 2_000
+LAST_JOBS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,28 @@ class ChunkRow(NamedTuple):
     kind: str
     symbol: str | None
     content: str
+
+
+class Restriction(NamedTuple):
+    """Only vectors of these files or of these chunks."""
+
+    column: Literal["file_id", "chunk_id"]
+    ids: Sequence[int]
+
+
+class StoredVector(NamedTuple):
+    """The vector of a chunk in text form, with the number of the model that made it."""
+
+    model_id: int
+    literal: str
+    dimensions: int
+
+
+class Fate(NamedTuple):
+    """What became of a file in the last job that met it, when it is not in the index."""
+
+    state: str
+    reason: str | None
 
 
 class FileCosines(NamedTuple):
@@ -176,6 +199,18 @@ async def term_postings(
     return [(term, ids, impacts) for term, ids, impacts in await connection.execute(statement, arguments)]
 
 
+async def document_frequencies(
+    connection: AsyncConnection, schema: str, repository_ids: Sequence[int], terms: Sequence[str]
+) -> dict[str, int]:
+    """In how many chunks each of the terms occurs, deleted ones included; terms that occur nowhere are left out."""
+    statement = sa.text(
+        f"SELECT term, sum(df) FROM {schema}.lexical_postings"
+        " WHERE repository_id = ANY(:repository_ids) AND space = 'chunk' AND term = ANY(:terms) GROUP BY term"
+    )
+    arguments = {"repository_ids": list(repository_ids), "terms": list(terms)}
+    return {term: int(df) for term, df in await connection.execute(statement, arguments)}
+
+
 async def symbols_named(
     connection: AsyncConnection, repository_ids: Sequence[int], folded_names: Sequence[str]
 ) -> list[SymbolRow]:
@@ -207,15 +242,15 @@ async def nearest_files_by_scan(
     vector: str,
     *,
     repository_ids: Sequence[int],
-    file_ids: Sequence[int] | None,
+    only: Restriction | None,
     limit: int,
 ) -> list[tuple[int, float]]:
-    """(file id, best cosine) of the files nearest to a vector, exactly; `file_ids` restricts them."""
-    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    """(file id, best cosine) of the files nearest to a vector, exactly."""
+    restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     statement = sa.text(
         f"SELECT file_id, 1 - min(vector <=> {_QUERY}) AS cosine FROM {schema}.embeddings"
         f" WHERE repository_id = ANY(:repository_ids) AND model_id = :model{restriction}"
-        " GROUP BY file_id ORDER BY 2 DESC LIMIT :limit"
+        " GROUP BY file_id ORDER BY 2 DESC, file_id LIMIT :limit"
     )
     arguments: dict[str, object] = {
         "vector": vector,
@@ -223,8 +258,8 @@ async def nearest_files_by_scan(
         "model": model,
         "limit": limit,
     }
-    if file_ids is not None:
-        arguments["file_ids"] = list(file_ids)
+    if only is not None:
+        arguments["only"] = list(only.ids)
     return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
 
 
@@ -236,12 +271,12 @@ async def nearest_files_by_index(
     *,
     dimensions: int,
     repository_ids: Sequence[int],
-    file_ids: Sequence[int] | None,
+    only: Restriction | None,
 ) -> list[tuple[int, float]]:
     """(file id, cosine) of the chunks nearest to a vector through the HNSW index, best first; files repeat."""
     await connection.execute(sa.text("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)"))
     await connection.execute(sa.text(f"SELECT set_config('hnsw.ef_search', '{INDEX_CANDIDATES}', true)"))
-    restriction = "" if file_ids is None else " AND file_id = ANY(:file_ids)"
+    restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     distance = f"(vector::halfvec({dimensions:d})) <=> CAST({_QUERY} AS halfvec({dimensions:d}))".replace("::", r"\:\:")
     statement = sa.text(
         f"SELECT file_id, 1 - ({distance}) FROM {schema}.embeddings"
@@ -249,8 +284,8 @@ async def nearest_files_by_index(
         f" ORDER BY {distance} LIMIT {INDEX_CANDIDATES}"
     )
     arguments: dict[str, object] = {"vector": vector, "repository_ids": list(repository_ids)}
-    if file_ids is not None:
-        arguments["file_ids"] = list(file_ids)
+    if only is not None:
+        arguments["only"] = list(only.ids)
     return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
 
 
@@ -295,6 +330,39 @@ async def chunks_by_id(connection: AsyncConnection, chunk_ids: Sequence[int]) ->
         chunks.id, chunks.start_line, chunks.end_line, chunks.kind, chunks.symbol, chunks.content
     ).where(chunks.id == sa.any_(sa.literal(list(chunk_ids), sa.ARRAY(sa.BigInteger))))
     return {row[0]: ChunkRow(*row) for row in await connection.execute(statement)}
+
+
+async def line_count(connection: AsyncConnection, file_id: int) -> int:
+    """How many lines a file has; 0 for an empty one."""
+    chunks = tables.code_chunks.c
+    statement = sa.select(sa.func.coalesce(sa.func.max(chunks.end_line), 0)).where(chunks.file_id == file_id)
+    return int(await connection.scalar(statement) or 0)
+
+
+async def stored_vector(
+    connection: AsyncConnection, schema: str, chunk_id: int, model_id: int | None
+) -> StoredVector | None:
+    """The vector of a chunk: that of the model, else of the latest. None when it has none, or one without direction."""
+    statement = sa.text(
+        "SELECT model_id, CAST(vector AS text), vector_dims(vector) FROM"
+        f" {schema}.embeddings WHERE chunk_id = :chunk_id AND l2_norm(vector) > 0"
+        " ORDER BY model_id = :model_id DESC NULLS LAST, model_id DESC LIMIT 1"
+    )
+    row = (await connection.execute(statement, {"chunk_id": chunk_id, "model_id": model_id or 0})).one_or_none()
+    return StoredVector(*row) if row else None
+
+
+async def fate_of_file(connection: AsyncConnection, project_id: str, repo_path: str, relative_path: str) -> Fate | None:
+    """What the repository's last jobs did with a file; None when they did not meet it."""
+    statement = sa.text(
+        f"SELECT f.state, f.reason FROM (SELECT id, created_at FROM {tables.CONTROL_SCHEMA}.indexing_jobs"
+        f" WHERE project_id = :project_id AND repo_path = :repo_path ORDER BY created_at DESC LIMIT {LAST_JOBS}) j"
+        f" JOIN {tables.CONTROL_SCHEMA}.job_files f ON f.job_id = j.id AND f.relative_path = :relative_path"
+        " ORDER BY j.created_at DESC LIMIT 1"
+    )
+    arguments = {"project_id": project_id, "repo_path": repo_path, "relative_path": relative_path}
+    row = (await connection.execute(statement, arguments)).one_or_none()
+    return Fate(*row) if row else None
 
 
 async def owners_of_chunks(connection: AsyncConnection, chunk_ids: Sequence[int]) -> list[int]:
