@@ -26,7 +26,7 @@ from codebase_mcp.answers import (
     StartedJob,
 )
 from codebase_mcp.domain import JobEvent, JobPhase, JobStatus
-from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, SearchAnswer, SearchHit
 
 JOB_ID = UUID("123e4567-e89b-42d3-a456-426614174000")
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -182,6 +182,7 @@ def an_answer(*hits: SearchHit, **changes: Any) -> SearchAnswer:
         indexed_commit="a" * 40,
         head_commit="a" * 40,
         last_indexed_at=NOON,
+        coverage=IndexCoverage(files_found=14, files_indexed=12, files_skipped=2, files_failed=0),
     )
     values: dict[str, Any] = {
         "results": list(hits),

@@ -34,6 +34,7 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
+from codebase_mcp.search.models import IndexCoverage
 from tests.support.fake_service import (
     JOB_ID,
     NOON,
@@ -377,7 +378,18 @@ def freshness(**changes: Any) -> Any:
         (an_answer(truncated=True), "shortened to the token budget"),
         (an_answer(warnings=["The vectors are missing."]), "The vectors are missing."),
         (freshness(state="indexing", progress_percentage=40), "shop is being indexed (40 %)."),
-        (freshness(state="incomplete"), "not completely indexed: codebase-mcp index /src/shop"),
+        (freshness(state="incomplete", coverage=None), "not completely indexed: codebase-mcp index /src/shop"),
+        (
+            freshness(
+                state="incomplete",
+                coverage=IndexCoverage(files_found=1_400, files_indexed=300, files_skipped=20, files_failed=0),
+            ),
+            "shop is not completely indexed (300 of 1,400 files, 20 left out): codebase-mcp index /src/shop",
+        ),
+        (
+            freshness(coverage=IndexCoverage(files_found=14, files_indexed=10, files_skipped=2, files_failed=2)),
+            "2 of 14 files of shop failed: codebase-mcp index /src/shop --retry-failed",
+        ),
         (freshness(head_commit="b" * 40), "is behind: codebase-mcp index /src/shop"),
         (freshness(head_commit=None, indexed_commit=None), ""),
     ],

@@ -12,7 +12,7 @@ from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer, SearchHit
+    from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, SearchAnswer, SearchHit
     from codebase_mcp.service import Service
 
 
@@ -102,10 +102,18 @@ def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
     if repository.state == "indexing":
         return [f"{repository.repository} is being indexed ({repository.progress_percentage or 0} %)."]
     if repository.state != "ready":
-        return [f"{repository.repository} is not completely indexed: codebase-mcp index {repository.path}"]
+        share = f" ({_share(repository.coverage)})" if repository.coverage else ""
+        return [f"{repository.repository} is not completely indexed{share}: codebase-mcp index {repository.path}"]
     if repository.head_commit not in (None, repository.indexed_commit):
         return [f"The index of {repository.repository} is behind: codebase-mcp index {repository.path}"]
+    if repository.coverage and repository.coverage.files_failed:
+        failed = f"{repository.coverage.files_failed:,} of {repository.coverage.files_found:,} files"
+        return [f"{failed} of {repository.repository} failed: codebase-mcp index {repository.path} --retry-failed"]
     return []
+
+
+def _share(coverage: IndexCoverage) -> str:
+    return f"{coverage.files_indexed:,} of {coverage.files_found:,} files, {coverage.files_skipped:,} left out"
 
 
 def _short(file_path: str) -> str:

@@ -50,6 +50,17 @@ class SearchHit(BaseModel):
     repository: str = Field(description="Name of the repository.")
 
 
+class IndexCoverage(BaseModel):
+    """How much of what a repository holds can be found. Of a complete index the last three add up to the first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files_found: int = Field(description="Files that the last job found, those that it left out included.")
+    files_indexed: int = Field(description="Files that can be found by a search now.")
+    files_skipped: int = Field(description="Left out on purpose: binary, too large, secrets and so on.")
+    files_failed: int = Field(description="Could not be indexed; get_job_status of the job says why.")
+
+
 class RepositoryFreshness(BaseModel):
     """How far the index of one repository can be trusted."""
 
@@ -64,6 +75,9 @@ class RepositoryFreshness(BaseModel):
     indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
     head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
     last_indexed_at: datetime | None
+    coverage: IndexCoverage | None = Field(
+        default=None, description="null: not known, as before files are listed and 7 days after the last job."
+    )
 
 
 class SearchAnswer(BaseModel):
