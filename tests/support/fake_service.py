@@ -271,6 +271,9 @@ class FakeService:
     async def search(self, query: str, **options: Any) -> SearchAnswer:
         return await self._reply("search", an_answer(a_hit()), query=query, **options)
 
+    async def count_changes(self, answer: SearchAnswer, **options: Any) -> SearchAnswer:
+        return await self._reply("count_changes", answer, **options)
+
     async def list_repositories(self, **options: Any) -> RepositoryList:
         default = RepositoryList(
             project_id="default", database_name="cb_proj_default_37a8eec1", repositories=[a_repository()]

@@ -34,7 +34,7 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
-from codebase_mcp.search.models import IndexCoverage
+from codebase_mcp.search.models import FileChanges, IndexCoverage
 from tests.support.fake_service import (
     JOB_ID,
     NOON,
@@ -366,9 +366,29 @@ def test_search_as_json_is_the_whole_answer(run: Run) -> None:
     assert answer["freshness"][0]["state"] == "ready"
 
 
+def test_search_waits_a_second_for_the_count_of_changes_once_the_results_are_shown(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+
+    def counted() -> Any:
+        shown.append(capsys.readouterr().out)
+        return freshness(changed_files=changed(3, 0, 0))
+
+    service = FakeService(search=an_answer(a_hit()), count_changes=counted)
+    outcome = run("search", "tax", "--project", "work", service=service)
+    assert "def add_tax" in shown[0]
+    assert "is behind (3 modified)" in outcome.err
+    assert service.arguments_of("count_changes") == {"project_id": "work", "seconds": 1.0}
+
+
 def freshness(**changes: Any) -> Any:
     answer = an_answer()
     return an_answer(freshness=[answer.freshness[0].model_copy(update=changes)])
+
+
+def changed(modified: int, added: int | None, deleted: int) -> FileChanges:
+    return FileChanges(modified=modified, added=added, deleted=deleted, checked_at=NOON)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +410,10 @@ def freshness(**changes: Any) -> Any:
             freshness(coverage=IndexCoverage(files_found=14, files_indexed=10, files_skipped=2, files_failed=2)),
             "2 of 14 files of shop failed: codebase-mcp index /src/shop --retry-failed",
         ),
+        (freshness(changed_files=changed(2, 1, 0)), "is behind (2 modified, 1 added): codebase-mcp index /src/shop"),
+        (freshness(changed_files=changed(0, None, 1_200)), "is behind (1,200 deleted): codebase-mcp index /src/shop"),
+        (freshness(changed_files=changed(0, 0, 0), head_commit="b" * 40), ""),
+        (freshness(changed_files_unknown="It is gone."), "What changed in shop is not known. It is gone."),
         (freshness(head_commit="b" * 40), "is behind: codebase-mcp index /src/shop"),
         (freshness(head_commit=None, indexed_commit=None), ""),
     ],

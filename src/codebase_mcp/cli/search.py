@@ -12,8 +12,11 @@ from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, SearchAnswer, SearchHit
+    from codebase_mcp.search.models import FileChanges, IndexCoverage, RepositoryFreshness, SearchAnswer, SearchHit
     from codebase_mcp.service import Service
+
+CHANGES_SECONDS = 1.0
+"""How long the end of a search may wait for the count of changed files; the results are shown before."""
 
 
 def search(
@@ -45,22 +48,23 @@ def search(
             include_tests=tests,
             max_tokens=max_tokens,
         )
+        if not json:
+            _say_hits(answer)
+        answer = await service.count_changes(answer, project_id=project, seconds=CHANGES_SECONDS)
         if json:
             screen.say_json(answer)
-        else:
-            _say_answer(answer)
+        for caution in () if json else _cautions(answer):
+            screen.tell(caution)
         return 0
 
     return run_with_service(work)
 
 
-def _say_answer(answer: SearchAnswer) -> None:
+def _say_hits(answer: SearchAnswer) -> None:
     for hit in answer.results:
         _say_hit(hit)
     if not answer.results:
         screen.say("Nothing found.")
-    for caution in _cautions(answer):
-        screen.tell(caution)
 
 
 def _say_hit(hit: SearchHit) -> None:
@@ -104,12 +108,32 @@ def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
     if repository.state != "ready":
         share = f" ({_share(repository.coverage)})" if repository.coverage else ""
         return [f"{repository.repository} is not completely indexed{share}: codebase-mcp index {repository.path}"]
-    if repository.head_commit not in (None, repository.indexed_commit):
+    return _change_caution(repository) or _failure_caution(repository)
+
+
+def _change_caution(repository: RepositoryFreshness) -> list[str]:
+    if changed := _changed(repository.changed_files):
+        return [f"The index of {repository.repository} is behind ({changed}): codebase-mcp index {repository.path}"]
+    is_behind = repository.head_commit not in (None, repository.indexed_commit)
+    if is_behind and repository.changed_files is None:
         return [f"The index of {repository.repository} is behind: codebase-mcp index {repository.path}"]
+    if repository.changed_files_unknown:
+        return [f"What changed in {repository.repository} is not known. {repository.changed_files_unknown}"]
+    return []
+
+
+def _failure_caution(repository: RepositoryFreshness) -> list[str]:
     if repository.coverage and repository.coverage.files_failed:
         failed = f"{repository.coverage.files_failed:,} of {repository.coverage.files_found:,} files"
         return [f"{failed} of {repository.repository} failed: codebase-mcp index {repository.path} --retry-failed"]
     return []
+
+
+def _changed(changes: FileChanges | None) -> str:
+    if changes is None:
+        return ""
+    counts = {"modified": changes.modified, "added": changes.added, "deleted": changes.deleted}
+    return ", ".join(f"{files:,} {what}" for what, files in counts.items() if files)
 
 
 def _share(coverage: IndexCoverage) -> str:

@@ -61,6 +61,17 @@ class IndexCoverage(BaseModel):
     files_failed: int = Field(description="Could not be indexed; get_job_status of the job says why.")
 
 
+class FileChanges(BaseModel):
+    """How the files on disk differ from those that were indexed, by name, size and time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    modified: int = Field(description="Have another size or time than when they were read.")
+    added: int | None = Field(description="New; null when the last job is no longer on record.")
+    deleted: int = Field(description="Gone, or ignored now.")
+    checked_at: datetime = Field(description="When the files were looked at.")
+
+
 class RepositoryFreshness(BaseModel):
     """How far the index of one repository can be trusted."""
 
@@ -73,11 +84,15 @@ class RepositoryFreshness(BaseModel):
     )
     progress_percentage: int | None = Field(description="Of the job that is under way or waits.")
     indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
-    head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
+    head_commit: str | None = Field(description="The commit checked out now; changed_files says what it changes.")
     last_indexed_at: datetime | None
     coverage: IndexCoverage | None = Field(
         default=None, description="null: not known, as before files are listed and 7 days after the last job."
     )
+    changed_files: FileChanges | None = Field(
+        default=None, description="Changes since the index; null: not known, changed_files_unknown says why."
+    )
+    changed_files_unknown: str | None = None
 
 
 class SearchAnswer(BaseModel):

@@ -39,6 +39,7 @@ from codebase_mcp.search.scope import check_request
 from codebase_mcp.search.service import SearchService
 from codebase_mcp.service import diagnosis, estimate, inputs, reports, repositories
 from codebase_mcp.service.life import Life, promptly
+from codebase_mcp.service.looks import Looks
 from codebase_mcp.storage import disk, projects
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Service:
     def _search(self) -> SearchService:
         return SearchService(self._life.database, self._embedder)
 
+    @cached_property
+    def _looks(self) -> Looks:
+        return Looks(lambda: self._database, self._settings)
+
     @property
     def _database(self) -> Database:
         return self._life.database
@@ -85,6 +90,8 @@ class Service:
 
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
+        if "_looks" in self.__dict__:
+            await self._looks.close()
         if "_embedder" in self.__dict__:
             await self._embedder.aclose()
         await self._life.close()
@@ -263,7 +270,13 @@ class Service:
         check_request(request)
         async with self._database.transaction() as connection:
             await _known_schema(connection, project)
-        return await self._search.search(request)
+        return self._looks.told(await self._search.search(request), project)
+
+    async def count_changes(
+        self, answer: SearchAnswer, *, project_id: str | None = None, seconds: float
+    ) -> SearchAnswer:
+        """The answer of a search with what has changed since the index, waited for so long at most."""
+        return await self._looks.awaited(answer, await self._resolved(project_id), seconds)
 
     @promptly
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
