@@ -246,6 +246,7 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "limit": 3,
         "include_tests": False,
         "max_tokens": 900,
+        "require_fresh": True,
     }
     start = {"name": "Shop", "project_id": "w", "force_reindex": True, "allow_large_root": True, "retry_failed": True}
     async with connect(service) as caller:

@@ -34,7 +34,7 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
-from codebase_mcp.search.models import FileChanges, IndexCoverage
+from codebase_mcp.search.models import FileChanges, IndexCoverage, Refresh
 from tests.support.fake_service import (
     JOB_ID,
     NOON,
@@ -346,7 +346,7 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
-    options = "--repo shop --language python --glob src/** --limit 3 --no-tests --max-tokens 900 --project work"
+    options = "--repo shop --language python --glob src/** --limit 3 --no-tests --max-tokens 900 --project work --fresh"
     run("search", "tax", *options.split(), service=service)
     assert service.arguments_of("search") == {
         "query": "tax",
@@ -357,6 +357,7 @@ def test_search_passes_its_options_on(run: Run) -> None:
         "limit": 3,
         "include_tests": False,
         "max_tokens": 900,
+        "require_fresh": True,
     }
 
 
@@ -380,6 +381,15 @@ def test_search_waits_a_second_for_the_count_of_changes_once_the_results_are_sho
     assert "def add_tax" in shown[0]
     assert "is behind (3 modified)" in outcome.err
     assert service.arguments_of("count_changes") == {"project_id": "work", "seconds": 1.0}
+
+
+def test_a_search_that_must_be_fresh_says_why_it_takes_longer_and_whether_it_is(run: Run) -> None:
+    stale = an_answer(a_hit(), warnings=["shop is not fresh. Still being indexed, 34 %."])
+    outcome = run("search", "tax", "--fresh", service=FakeService(search=stale))
+    assert outcome.code == 0
+    assert "Bringing the index up to date …" in outcome.err
+    assert "shop is not fresh. Still being indexed, 34 %." in outcome.err
+    assert "Bringing" not in run("search", "tax").err
 
 
 def freshness(**changes: Any) -> Any:
@@ -414,6 +424,7 @@ def changed(modified: int, added: int | None, deleted: int) -> FileChanges:
         (freshness(changed_files=changed(0, None, 1_200)), "is behind (1,200 deleted): codebase-mcp index /src/shop"),
         (freshness(changed_files=changed(0, 0, 0), head_commit="b" * 40), ""),
         (freshness(changed_files_unknown="It is gone."), "What changed in shop is not known. It is gone."),
+        (freshness(state="indexing", refresh=Refresh(is_fresh=False, message="Wait.", job_id=None)), ""),
         (freshness(head_commit="b" * 40), "is behind: codebase-mcp index /src/shop"),
         (freshness(head_commit=None, indexed_commit=None), ""),
     ],

@@ -29,6 +29,7 @@ def search(
     limit: Annotated[int, Parameter(help="Most files to show, 1 to 50.")] = 10,
     tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
     max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
+    fresh: Annotated[bool, Parameter(help="Index what changed first; waits up to 20 s.", negative=())] = False,
     project: ProjectOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -38,6 +39,8 @@ def search(
     """
 
     async def work(service: Service) -> int:
+        if fresh:
+            screen.tell("Bringing the index up to date …")
         answer = await service.search(
             query,
             project_id=project,
@@ -47,6 +50,7 @@ def search(
             limit=limit,
             include_tests=tests,
             max_tokens=max_tokens,
+            require_fresh=fresh,
         )
         if not json:
             _say_hits(answer)
@@ -103,6 +107,8 @@ def _cautions(answer: SearchAnswer) -> list[str]:
 
 
 def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
+    if repository.refresh is not None and not repository.refresh.is_fresh:
+        return []  # a warning of the answer says why
     if repository.state == "indexing":
         return [f"{repository.repository} is being indexed ({repository.progress_percentage or 0} %)."]
     if repository.state != "ready":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,6 +73,16 @@ class FileChanges(BaseModel):
     checked_at: datetime = Field(description="When the files were looked at.")
 
 
+class Refresh(BaseModel):
+    """How an index was brought up to date before the search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    is_fresh: bool = Field(description="Whether every change that was saved before the call can be found.")
+    message: str = Field(description="What was done; or why it is not fresh, and what to do.")
+    job_id: UUID | None = Field(description="The job that brings it up to date; poll it with get_job_status.")
+
+
 class RepositoryFreshness(BaseModel):
     """How far the index of one repository can be trusted."""
 
@@ -93,6 +104,7 @@ class RepositoryFreshness(BaseModel):
         default=None, description="Changes since the index; null: not known, changed_files_unknown says why."
     )
     changed_files_unknown: str | None = None
+    refresh: Refresh | None = Field(default=None, description="Of require_fresh; null without it.")
 
 
 class SearchAnswer(BaseModel):

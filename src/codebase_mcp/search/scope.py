@@ -73,7 +73,10 @@ def find_repositories(
     if found or text in also_known:
         return found
     names = ", ".join(f"{item.name} ({item.path})" for item in repositories) or "none yet"
-    raise RepositoryNotFoundError(f"Repository {text!r} is not in this project. Indexed are: {names}.")
+    raise RepositoryNotFoundError(
+        f"Repository {text!r} is not in this project. Indexed are: {names}. "
+        "Index it with start_indexing_background, or `codebase-mcp index PATH`."
+    )
 
 
 def has_file_filters(request: SearchRequest) -> bool:

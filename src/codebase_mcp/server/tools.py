@@ -68,6 +68,9 @@ CreatedAfter = Annotated[
 Offset = Annotated[int, Field(ge=0, le=2**31 - 1, description="How many to skip.")]
 JobLimit = Annotated[int, Field(ge=1, le=100, description="Most jobs to return.")]
 HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return.")]
+RequireFresh = Annotated[
+    bool, Field(description="Index what changed first, waiting up to 20 s; for code that was just edited.")
+]
 Confirmed = Annotated[bool, Field(description="Must be true; makes sure that it is meant.")]
 
 
@@ -273,6 +276,7 @@ class Tools:
             int | None,
             Field(ge=200, le=100_000, description="Budget of the results in tokens; 6,000 by default."),
         ] = None,
+        require_fresh: RequireFresh = False,
     ) -> SearchAnswer:
         """Find where something is in the indexed code: one best excerpt per file, the most relevant file first.
 
@@ -280,7 +284,9 @@ class Tools:
         reading or grepping many files when you do not know the place. All repositories of the project are searched
         unless one is named. Over max_tokens, excerpts shrink to the best lines, to signatures, then to locations, and
         truncated is true. freshness tells for each repository whether the index is complete and which commit it
-        shows: with anything but "ready", a missing result proves nothing.
+        shows: with anything but "ready", a missing result proves nothing. changed_files tells how many files changed
+        since, when that is known. After edits, set require_fresh: the answer comes within some 20 s all the same, and
+        refresh tells whether it is fresh, else why not and the job_id to poll.
 
         Example: {"query": "retry with backoff", "language": "python", "path_glob": "src/**", "limit": 5}
 
@@ -297,6 +303,7 @@ class Tools:
             limit=limit,
             include_tests=include_tests,
             max_tokens=max_tokens,
+            require_fresh=require_fresh,
         )
 
     @tool(title="List indexed repositories", annotations=READS)

@@ -34,10 +34,10 @@ from codebase_mcp.errors import (
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
-from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, SearchAnswer, SearchRequest
+from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, Refresh, SearchAnswer, SearchRequest
 from codebase_mcp.search.scope import check_request
 from codebase_mcp.search.service import SearchService
-from codebase_mcp.service import diagnosis, estimate, inputs, reports, repositories
+from codebase_mcp.service import diagnosis, estimate, inputs, refresh, reports, repositories
 from codebase_mcp.service.life import Life, promptly
 from codebase_mcp.service.looks import Looks
 from codebase_mcp.storage import disk, projects
@@ -259,8 +259,9 @@ class Service:
         limit: int = 10,
         include_tests: bool | None = None,
         max_tokens: int | None = None,
+        require_fresh: bool = False,
     ) -> SearchAnswer:
-        """The best chunks of the best files of a project."""
+        """The best chunks of the best files of a project; `require_fresh` brings their index up to date before."""
         project = await self._resolved(project_id)
         request = SearchRequest(
             query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
@@ -270,7 +271,12 @@ class Service:
         check_request(request)
         async with self._database.transaction() as connection:
             await _known_schema(connection, project)
-        return self._looks.told(await self._search.search(request), project)
+        refreshes = await self._refreshed(request) if require_fresh else {}
+        return refresh.told(self._looks.told(await self._search.search(request), project), refreshes)
+
+    async def _refreshed(self, request: SearchRequest) -> dict[str, Refresh]:
+        seconds = refresh.FRESH_WITHIN_SECONDS
+        return await refresh.refreshed(self, self._database, self._looks, request, seconds)
 
     async def count_changes(
         self, answer: SearchAnswer, *, project_id: str | None = None, seconds: float
