@@ -163,6 +163,36 @@ async def test_a_job_that_listed_the_files_before_they_changed_is_followed_by_an
     assert found.job_id not in (None, first.id)
 
 
+async def test_the_end_of_a_job_whose_files_can_all_be_found_is_not_waited_for(
+    service: Service, bench: Bench, within: Any
+) -> None:
+    await bench.run()
+    await service.search("RefundDesk")
+    bench.write(NEW)
+    await bench.run()
+    job = await jobs.running(bench.database, str(bench.root))
+    await jobs.set_column(bench.database, job.id, "phase = 'finishing', progress_message = 'counting references'")
+    await jobs.execute(bench.database, f"UPDATE {bench.schema}.repositories SET is_complete = false")
+    within(15.0)
+    began = time.monotonic()
+    answer = await fresh(service)
+    assert time.monotonic() - began < 14
+    assert answer.results[0].file_path.endswith("shop/refund.py")
+    assert answer.freshness[0].refresh == Refresh(
+        is_fresh=True, message="Brought up to date; counting references.", job_id=job.id
+    )
+
+
+async def test_a_job_that_has_yet_to_remove_files_is_waited_for(service: Service, bench: Bench, within: Any) -> None:
+    await bench.run()
+    (bench.root / "README.md").unlink()
+    job = await jobs.running(bench.database, str(bench.root))
+    await jobs.set_column(bench.database, job.id, "phase = 'finishing'")
+    await jobs.execute(bench.database, f"UPDATE {bench.schema}.repositories SET is_complete = false")
+    within(0.3)
+    assert not (await outcome(service)).is_fresh
+
+
 async def test_a_first_job_is_joined(service: Service, bench: Bench) -> None:
     bench.write(NEW)
     started = await service.start_indexing(str(bench.root))

@@ -272,7 +272,8 @@ class Service:
         async with self._database.transaction() as connection:
             await _known_schema(connection, project)
         refreshes = await self._refreshed(request) if require_fresh else {}
-        return refresh.told(self._looks.told(await self._search.search(request), project), refreshes)
+        answer = await self._search.search(request, must_be_current=require_fresh)
+        return refresh.told(self._looks.told(answer, project), refreshes)
 
     async def _refreshed(self, request: SearchRequest) -> dict[str, Refresh]:
         seconds = refresh.FRESH_WITHIN_SECONDS

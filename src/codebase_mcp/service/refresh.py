@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from codebase_mcp.domain import JobStatus
+from codebase_mcp.domain import JobPhase, JobStatus
 from codebase_mcp.errors import (
     CodebaseMcpError,
     DatabaseStartingError,
@@ -40,6 +40,11 @@ FRESH_WITHIN_SECONDS = 20.0
 CLEARLY_LONGER = 2.0
 """A job that is expected to take so many times what is left is not waited for; estimates are no better."""
 MOST_ROUNDS = 3
+POLL_SECONDS = 0.25
+
+_ENDED = frozenset({JobPhase.DONE})
+_COMMITTED = frozenset({JobPhase.FINISHING, JobPhase.DONE})
+"""All files can be found; what still goes on costs the more, the larger the repository is, not what changed."""
 
 
 class Indexer(Protocol):
@@ -49,7 +54,7 @@ class Indexer(Protocol):
         self, repo_path: str, *, name: str | None, project_id: str | None, allow_large_root: bool
     ) -> StartedJob: ...
 
-    async def wait_for_job(self, job_id: UUID, *, seconds: float) -> JobReport: ...
+    async def job_status(self, job_id: UUID) -> JobReport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,11 @@ class Refreshing:
                 target.path, name=target.name, project_id=self.project_id, allow_large_root=True
             )
             job_id = started.job_id
-            job = await self._waited_for(started)
+            job = await self._followed(started, _COMMITTED)
+            if job.phase is JobPhase.FINISHING:
+                if (await self.looks.look(self.project_id, target.path)).is_unchanged:
+                    return Refresh(is_fresh=True, message=f"Brought up to date; {job.progress_message}.", job_id=job_id)
+                job = await self._followed(started, _ENDED)
             if job.status is not JobStatus.COMPLETED:
                 return Refresh(is_fresh=False, message=await self._why(job), job_id=job_id)
             looked = await self.looks.look(self.project_id, target.path)
@@ -135,12 +144,15 @@ class Refreshing:
                 return Refresh(is_fresh=True, message=told, job_id=job_id)
         return Refresh(is_fresh=False, message="Its files change while they are indexed.", job_id=job_id)
 
-    async def _waited_for(self, started: StartedJob) -> JobReport:
-        job = await self.indexer.wait_for_job(started.job_id, seconds=0)
-        left = self.deadline - time.monotonic()
-        if job.status.is_terminal or _expected_seconds(started, job) > CLEARLY_LONGER * left:
+    async def _followed(self, started: StartedJob, phases: frozenset[JobPhase]) -> JobReport:
+        """The job in one of these phases, or as it is when the time is up or would clearly not do."""
+        job = await self.indexer.job_status(started.job_id)
+        if _expected_seconds(started, job) > CLEARLY_LONGER * (self.deadline - time.monotonic()):
             return job
-        return await self.indexer.wait_for_job(started.job_id, seconds=max(0.0, left))
+        while job.phase not in phases and time.monotonic() < self.deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            job = await self.indexer.job_status(started.job_id)
+        return job
 
     async def _why(self, job: JobReport) -> str:
         """Why the answer is not fresh, and what to do."""
