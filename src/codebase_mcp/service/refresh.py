@@ -3,6 +3,8 @@
 A repository of which no file has changed needs no job: a look costs a fraction of one, and is what a job would begin
 with. Else a job is started, or the active one joined. One that was active before may have listed the files before they
 changed, so that another look has to follow it; one that began after the call has seen all that was saved before.
+Whether the index has every file as it is on the disk is asked as soon as a job has done its files: what it does then
+(counting references, merging) is not waited for.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from codebase_mcp.storage import projects, search_store
 from codebase_mcp.storage.tables import schema_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from codebase_mcp.answers import JobReport, StartedJob
@@ -41,10 +44,6 @@ CLEARLY_LONGER = 2.0
 """A job that is expected to take so many times what is left is not waited for; estimates are no better."""
 MOST_ROUNDS = 3
 POLL_SECONDS = 0.25
-
-_ENDED = frozenset({JobPhase.DONE})
-_COMMITTED = frozenset({JobPhase.FINISHING, JobPhase.DONE})
-"""All files can be found; what still goes on costs the more, the larger the repository is, not what changed."""
 
 
 class Indexer(Protocol):
@@ -131,25 +130,29 @@ class Refreshing:
                 target.path, name=target.name, project_id=self.project_id, allow_large_root=True
             )
             job_id = started.job_id
-            job = await self._followed(started, _COMMITTED)
-            if job.phase is JobPhase.FINISHING:
-                if (await self.looks.look(self.project_id, target.path)).is_unchanged:
-                    return Refresh(is_fresh=True, message=f"Brought up to date; {job.progress_message}.", job_id=job_id)
-                job = await self._followed(started, _ENDED)
+            # What a job does then takes the longer, the larger the repository is; first it removes deleted files.
+            for is_far_enough in (_has_done_its_files, _is_finishing):
+                job = await self._followed(started, is_far_enough)
+                if is_far_enough(job) and not job.status.is_terminal and await self._is_as_indexed(target):
+                    told = "Brought up to date; what else its job does goes on."
+                    return Refresh(is_fresh=True, message=told, job_id=job_id)
+            job = await self._followed(started, _has_ended)
             if job.status is not JobStatus.COMPLETED:
                 return Refresh(is_fresh=False, message=await self._why(job), job_id=job_id)
-            looked = await self.looks.look(self.project_id, target.path)
-            if looked.is_unchanged or not started.already_running:
+            if await self._is_as_indexed(target) or not started.already_running:
                 told = f"Brought up to date: {counted(job.files_indexed, 'file')} read again."
                 return Refresh(is_fresh=True, message=told, job_id=job_id)
         return Refresh(is_fresh=False, message="Its files change while they are indexed.", job_id=job_id)
 
-    async def _followed(self, started: StartedJob, phases: frozenset[JobPhase]) -> JobReport:
-        """The job in one of these phases, or as it is when the time is up or would clearly not do."""
+    async def _is_as_indexed(self, target: Target) -> bool:
+        return (await self.looks.look(self.project_id, target.path)).is_unchanged
+
+    async def _followed(self, started: StartedJob, is_far_enough: Callable[[JobReport], bool]) -> JobReport:
+        """The job when it is so far, or as it is when the time is up or would clearly not do."""
         job = await self.indexer.job_status(started.job_id)
         if _expected_seconds(started, job) > CLEARLY_LONGER * (self.deadline - time.monotonic()):
             return job
-        while job.phase not in phases and time.monotonic() < self.deadline:
+        while not is_far_enough(job) and time.monotonic() < self.deadline:
             await asyncio.sleep(POLL_SECONDS)
             job = await self.indexer.job_status(started.job_id)
         return job
@@ -179,6 +182,19 @@ class Refreshing:
         running = sum(one.status is JobStatus.RUNNING for one in active)
         ahead = sum(one.status is JobStatus.PENDING and one.created_at < job.created_at for one in active)
         return f"place {ahead + 1} in the queue, behind {counted(running, 'running job')}"
+
+
+def _has_done_its_files(job: JobReport) -> bool:
+    done = job.files_indexed + job.files_unchanged + job.files_skipped + job.files_failed
+    return job.status.is_terminal or 0 < job.files_total == done
+
+
+def _is_finishing(job: JobReport) -> bool:
+    return job.phase in (JobPhase.FINISHING, JobPhase.DONE)
+
+
+def _has_ended(job: JobReport) -> bool:
+    return job.status.is_terminal
 
 
 def _expected_seconds(started: StartedJob, job: JobReport) -> float:
