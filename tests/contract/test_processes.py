@@ -175,7 +175,7 @@ async def test_the_plain_sdk_client_understands_the_server(tmp_path: Path) -> No
         tools = (await session.list_tools()).tools
         good = await session.call_tool("get_job_status", {"job_id": str(JOB_ID)})
         bad = await session.call_tool("get_job_status", {"job_id": "7"})
-    assert len(tools) == 9
+    assert len(tools) == 11
     assert good.structured_content["job_id"] == str(JOB_ID)
     assert bad.is_error
     assert bad.content[0].text.startswith('VALIDATION_ERROR: job_id = "7"')
@@ -206,7 +206,7 @@ async def test_http_serves_the_same_tools_and_ends_on_a_signal(tmp_path: Path, h
     with serving(tmp_path, "--transport", "http", "--port", str(port)) as served:
         _wait_for_port(port)
         async with Client(f"http://127.0.0.1:{port}/mcp") as client:
-            assert len(await client.list_tools()) == 9
+            assert len(await client.list_tools()) == 11
             bad = await client.call_tool("get_job_status", {"job_id": "7"}, raise_on_error=False)
         assert bad.content[0].text.startswith('VALIDATION_ERROR: job_id = "7"')
         served.process.send_signal(how)

@@ -241,6 +241,9 @@ async def test_the_end_of_the_wait_says_how_things_stand(
     assert answer["is_finished"] is status.is_terminal
 
 
+_SEARCH_ONLY = {"offset", "role", "require_fresh"}
+
+
 async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
     service = FakeService()
     arguments = {
@@ -254,6 +257,7 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
+        "require_fresh": True,
     }
     start = {"name": "Shop", "project_id": "w", "force_reindex": True, "allow_large_root": True, "retry_failed": True}
     async with connect(service) as caller:
@@ -262,9 +266,9 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         await caller.answer("cancel_job", job_id=str(JOB_ID), confirmed=True, project_id="w")
         start.pop("name")
         await caller.answer("estimate_indexing", repo_path="/src/shop", **start)
-        named = {name: value for name, value in arguments.items() if name not in ("offset", "role", "include_tests")}
+        named = {name: value for name, value in arguments.items() if name not in _SEARCH_ONLY | {"include_tests"}}
         await caller.answer("find_symbol", name="add_tax", **named)
-        near = {name: value for name, value in arguments.items() if name not in ("offset", "role", "kind")}
+        near = {name: value for name, value in arguments.items() if name not in _SEARCH_ONLY | {"kind"}}
         await caller.answer("find_related", file_path="tax.py", line=10, **near)
     assert service.arguments_of("search") == {"query": "tax"} | arguments
     assert service.arguments_of("find_related") == {"file_path": "tax.py", "line": 10} | near

@@ -27,6 +27,7 @@ from codebase_mcp.answers import (
 )
 from codebase_mcp.domain import JobEvent, JobPhase, JobStatus
 from codebase_mcp.search.models import (
+    IndexCoverage,
     Origin,
     RelatedAnswer,
     RepositoryFreshness,
@@ -190,6 +191,7 @@ def an_answer(*hits: SearchHit, **changes: Any) -> SearchAnswer:
         indexed_commit="a" * 40,
         head_commit="a" * 40,
         last_indexed_at=NOON,
+        coverage=IndexCoverage(files_found=14, files_indexed=12, files_skipped=2, files_failed=0),
     )
     values: dict[str, Any] = {
         "results": list(hits),
@@ -321,6 +323,9 @@ class FakeService:
             line=line,
             **options,
         )
+
+    async def count_changes(self, answer: SearchAnswer, **options: Any) -> SearchAnswer:
+        return await self._reply("count_changes", answer, **options)
 
     async def list_repositories(self, **options: Any) -> RepositoryList:
         default = RepositoryList(

@@ -34,6 +34,7 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
+from codebase_mcp.search.models import FileChanges, IndexCoverage, Refresh
 from tests.support.fake_service import (
     JOB_ID,
     NOON,
@@ -349,7 +350,7 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
     options = "--repo shop --language python --glob src/** --kind class --role test --limit 3 --offset 6 --no-tests"
-    run("search", "tax", *options.split(), "--max-tokens", "900", "--project", "work", service=service)
+    run("search", "tax", *options.split(), "--max-tokens", "900", "--project", "work", "--fresh", service=service)
     assert service.arguments_of("search") == {
         "query": "tax",
         "project_id": "work",
@@ -362,6 +363,7 @@ def test_search_passes_its_options_on(run: Run) -> None:
         "offset": 6,
         "include_tests": False,
         "max_tokens": 900,
+        "require_fresh": True,
     }
 
 
@@ -394,9 +396,38 @@ def test_search_as_json_is_the_whole_answer(run: Run) -> None:
     assert answer["freshness"][0]["state"] == "ready"
 
 
+def test_search_waits_a_second_for_the_count_of_changes_once_the_results_are_shown(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+
+    def counted() -> Any:
+        shown.append(capsys.readouterr().out)
+        return freshness(changed_files=changed(3, 0, 0))
+
+    service = FakeService(search=an_answer(a_hit()), count_changes=counted)
+    outcome = run("search", "tax", "--project", "work", service=service)
+    assert "def add_tax" in shown[0]
+    assert "is behind (3 modified)" in outcome.err
+    assert service.arguments_of("count_changes") == {"project_id": "work", "seconds": 1.0}
+
+
+def test_a_search_that_must_be_fresh_says_why_it_takes_longer_and_whether_it_is(run: Run) -> None:
+    stale = an_answer(a_hit(), warnings=["shop is not fresh. Still being indexed, 34 %."])
+    outcome = run("search", "tax", "--fresh", service=FakeService(search=stale))
+    assert outcome.code == 0
+    assert "Bringing the index up to date …" in outcome.err
+    assert "shop is not fresh. Still being indexed, 34 %." in outcome.err
+    assert "Bringing" not in run("search", "tax").err
+
+
 def freshness(**changes: Any) -> Any:
     answer = an_answer()
     return an_answer(freshness=[answer.freshness[0].model_copy(update=changes)])
+
+
+def changed(modified: int, added: int | None, deleted: int) -> FileChanges:
+    return FileChanges(modified=modified, added=added, deleted=deleted, checked_at=NOON)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +438,23 @@ def freshness(**changes: Any) -> Any:
         (an_answer(total_count=23, next_offset=20), "3 more candidates: --offset 20"),
         (an_answer(warnings=["The vectors are missing."]), "The vectors are missing."),
         (freshness(state="indexing", progress_percentage=40), "shop is being indexed (40 %)."),
-        (freshness(state="incomplete"), "not completely indexed: codebase-mcp index /src/shop"),
+        (freshness(state="incomplete", coverage=None), "not completely indexed: codebase-mcp index /src/shop"),
+        (
+            freshness(
+                state="incomplete",
+                coverage=IndexCoverage(files_found=1_400, files_indexed=300, files_skipped=20, files_failed=0),
+            ),
+            "shop is not completely indexed (300 of 1,400 files, 20 left out): codebase-mcp index /src/shop",
+        ),
+        (
+            freshness(coverage=IndexCoverage(files_found=14, files_indexed=10, files_skipped=2, files_failed=2)),
+            "2 of 14 files of shop failed: codebase-mcp index /src/shop --retry-failed",
+        ),
+        (freshness(changed_files=changed(2, 1, 0)), "is behind (2 modified, 1 added): codebase-mcp index /src/shop"),
+        (freshness(changed_files=changed(0, None, 1_200)), "is behind (1,200 deleted): codebase-mcp index /src/shop"),
+        (freshness(changed_files=changed(0, 0, 0), head_commit="b" * 40), ""),
+        (freshness(changed_files_unknown="It is gone."), "What changed in shop is not known. It is gone."),
+        (freshness(state="indexing", refresh=Refresh(is_fresh=False, message="Wait.", job_id=None)), ""),
         (freshness(head_commit="b" * 40), "is behind: codebase-mcp index /src/shop"),
         (freshness(head_commit=None, indexed_commit=None), ""),
     ],

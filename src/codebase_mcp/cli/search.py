@@ -14,8 +14,19 @@ from codebase_mcp.cli.session import run_with_service
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from codebase_mcp.search.models import RelatedAnswer, RepositoryFreshness, SearchAnswer, SearchHit, SymbolAnswer
+    from codebase_mcp.search.models import (
+        FileChanges,
+        IndexCoverage,
+        RelatedAnswer,
+        RepositoryFreshness,
+        SearchAnswer,
+        SearchHit,
+        SymbolAnswer,
+    )
     from codebase_mcp.service import Service
+
+CHANGES_SECONDS = 1.0
+"""How long the end of a search may wait for the count of changed files; the results are shown before."""
 
 
 def search(
@@ -31,6 +42,7 @@ def search(
     offset: Annotated[int, Parameter(help="How many of the best files to skip.")] = 0,
     tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
     max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
+    fresh: Annotated[bool, Parameter(help="Index what changed first; waits up to 20 s.", negative=())] = False,
     project: ProjectOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -40,6 +52,8 @@ def search(
     """
 
     async def work(service: Service) -> int:
+        if fresh:
+            screen.tell("Bringing the index up to date …")
         answer = await service.search(
             query,
             project_id=project,
@@ -52,18 +66,21 @@ def search(
             offset=offset,
             include_tests=tests,
             max_tokens=max_tokens,
+            require_fresh=fresh,
         )
+        if not json:
+            say_hits(answer.results)
+        answer = await service.count_changes(answer, project_id=project, seconds=CHANGES_SECONDS)
         if json:
             screen.say_json(answer)
         else:
-            _say_answer(answer)
+            _say_rest(answer)
         return 0
 
     return run_with_service(work)
 
 
-def _say_answer(answer: SearchAnswer) -> None:
-    say_hits(answer.results)
+def _say_rest(answer: SearchAnswer) -> None:
     for caution in cautions(answer):
         screen.tell(caution)
     if answer.next_offset is not None:
@@ -114,13 +131,43 @@ def cautions(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> list[str]:
 
 
 def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
+    if repository.refresh is not None and not repository.refresh.is_fresh:
+        return []  # a warning of the answer says why
     if repository.state == "indexing":
         return [f"{repository.repository} is being indexed ({repository.progress_percentage or 0} %)."]
     if repository.state != "ready":
-        return [f"{repository.repository} is not completely indexed: codebase-mcp index {repository.path}"]
-    if repository.head_commit not in (None, repository.indexed_commit):
+        share = f" ({_share(repository.coverage)})" if repository.coverage else ""
+        return [f"{repository.repository} is not completely indexed{share}: codebase-mcp index {repository.path}"]
+    return _change_caution(repository) or _failure_caution(repository)
+
+
+def _change_caution(repository: RepositoryFreshness) -> list[str]:
+    if changed := _changed(repository.changed_files):
+        return [f"The index of {repository.repository} is behind ({changed}): codebase-mcp index {repository.path}"]
+    is_behind = repository.head_commit not in (None, repository.indexed_commit)
+    if is_behind and repository.changed_files is None:
         return [f"The index of {repository.repository} is behind: codebase-mcp index {repository.path}"]
+    if repository.changed_files_unknown:
+        return [f"What changed in {repository.repository} is not known. {repository.changed_files_unknown}"]
     return []
+
+
+def _failure_caution(repository: RepositoryFreshness) -> list[str]:
+    if repository.coverage and repository.coverage.files_failed:
+        failed = f"{repository.coverage.files_failed:,} of {repository.coverage.files_found:,} files"
+        return [f"{failed} of {repository.repository} failed: codebase-mcp index {repository.path} --retry-failed"]
+    return []
+
+
+def _changed(changes: FileChanges | None) -> str:
+    if changes is None:
+        return ""
+    counts = {"modified": changes.modified, "added": changes.added, "deleted": changes.deleted}
+    return ", ".join(f"{files:,} {what}" for what, files in counts.items() if files)
+
+
+def _share(coverage: IndexCoverage) -> str:
+    return f"{coverage.files_indexed:,} of {coverage.files_found:,} files, {coverage.files_skipped:,} left out"
 
 
 def short_path(file_path: str) -> str:

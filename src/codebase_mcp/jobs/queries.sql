@@ -370,6 +370,17 @@ WHERE f.state = 'failed' AND f.job_id = (
     AND (CAST(:index_fingerprint AS text) IS NULL OR metadata ->> 'index_fingerprint' = :index_fingerprint)
   ORDER BY created_at DESC LIMIT 1);
 
+-- name: left_out_by_last_job
+-- Which of these paths the last completed job of a repository left out. No row: no such job is on record; one without a
+-- path: it left out none of them.
+SELECT f.relative_path, f.size_bytes, f.mtime_ns FROM (
+  SELECT id FROM codebase_mcp.indexing_jobs
+  WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
+  ORDER BY created_at DESC LIMIT 1
+) AS last
+LEFT JOIN codebase_mcp.job_files f
+  ON f.job_id = last.id AND f.state IN ('skipped', 'failed') AND f.relative_path = ANY(CAST(:paths AS text[]));
+
 -- name: waiting_work
 -- What a server looks at to decide whether a worker must be spawned: work that somebody alive could claim now.
 SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retry_at <= clock_timestamp())

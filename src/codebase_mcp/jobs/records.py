@@ -14,6 +14,7 @@ from codebase_mcp.jobs.store import to_job
 from codebase_mcp.storage import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -77,3 +78,14 @@ async def reasons_left_out(connection: AsyncConnection, job_id: UUID) -> list[Le
     """The commonest reasons, those of failures first, each with its files."""
     found = await rows(connection, "reasons_left_out", {"id": job_id, "limit": REASONS_TOLD})
     return [LeftOut(FileState(row["state"]), row["kind"], row["files"]) for row in found]
+
+
+async def left_out_by_last_job(
+    connection: AsyncConnection, project_id: str, repo_path: str, paths: Sequence[str]
+) -> dict[str, tuple[int, int]] | None:
+    """Size and time of those of the files that the last completed job left out; None when it is not on record."""
+    arguments = {"project_id": project_id, "repo_path": repo_path, "paths": list(paths)}
+    found = await rows(connection, "left_out_by_last_job", arguments)
+    if not found:
+        return None
+    return {row["relative_path"]: (row["size_bytes"], row["mtime_ns"]) for row in found if row["relative_path"]}

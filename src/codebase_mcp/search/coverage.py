@@ -10,7 +10,7 @@ from codebase_mcp.search import freshness, scope
 from codebase_mcp.search.models import RepositoryFreshness
 from codebase_mcp.storage import projects, search_store
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import UnfinishedJob
+from codebase_mcp.storage.search_store import LastCounts, UnfinishedJob
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,6 +28,7 @@ class Coverage:
     first_jobs: list[UnfinishedJob]
     model_id: int | None
     is_whole_project: bool
+    counts: dict[tuple[int, str], LastCounts]
 
 
 async def coverage_of(
@@ -36,14 +37,16 @@ async def coverage_of(
     state = await search_store.project_state(connection, schema, request.project_id, identity)
     jobs = {job.repo_path: job for job in state.jobs}
     known = await projects.list_repositories(connection) if state.has_schema else []
+    counts = await search_store.last_counts(connection, request.project_id) if known else {}
     without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
     if request.repository is None:
-        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True)
+        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True, counts=counts)
     names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
     chosen = scope.find_repositories(request.repository, known, also_known=names)
     wanted = str(request.repository).strip()
     first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
-    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=len(chosen) == len(known))
+    is_whole = len(chosen) == len(known)
+    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=is_whole, counts=counts)
 
 
 def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:
@@ -61,7 +64,9 @@ async def freshness_of(coverage: Coverage) -> list[RepositoryFreshness]:
     heads = await asyncio.to_thread(freshness.head_commits, paths)
     return [
         *(
-            freshness.freshness_of(item, coverage.jobs.get(item.path), heads[item.path])
+            freshness.freshness_of(
+                item, coverage.jobs.get(item.path), heads[item.path], coverage.counts.get((item.id, item.path))
+            )
             for item in coverage.repositories
         ),
         *(freshness.freshness_of_first_job(job, heads[job.repo_path]) for job in coverage.first_jobs),

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from codebase_mcp.search.models import RepositoryFreshness, RepositoryState
+from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, RepositoryState
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import UnfinishedJob
+from codebase_mcp.storage.search_store import LastCounts, UnfinishedJob
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/(?:(?!\.\.)[^\x00-\x20\x7f~^:?*\[\\])+")
@@ -18,7 +18,9 @@ _SMALL_FILE_BYTES = 4_096
 _PACKED_REFS_BYTES = 8_000_000
 
 
-def freshness_of(repository: Repository, job: UnfinishedJob | None, head: str | None) -> RepositoryFreshness:
+def freshness_of(
+    repository: Repository, job: UnfinishedJob | None, head: str | None, counts: LastCounts | None = None
+) -> RepositoryFreshness:
     """What an answer says of one indexed repository."""
     return RepositoryFreshness(
         repository=repository.name,
@@ -28,6 +30,7 @@ def freshness_of(repository: Repository, job: UnfinishedJob | None, head: str | 
         indexed_commit=repository.indexed_commit,
         head_commit=head,
         last_indexed_at=repository.last_indexed_at,
+        coverage=_coverage(repository, counts),
     )
 
 
@@ -49,6 +52,17 @@ def _state(job: UnfinishedJob | None, *, is_complete: bool) -> RepositoryState:
     if job is not None:
         return "indexing" if job.is_advancing else "incomplete"
     return "ready" if is_complete else "incomplete"
+
+
+def _coverage(repository: Repository, counts: LastCounts | None) -> IndexCoverage | None:
+    if counts is None:
+        return None
+    return IndexCoverage(
+        files_found=counts.files_total,
+        files_indexed=repository.file_count,
+        files_skipped=counts.files_skipped,
+        files_failed=counts.files_failed,
+    )
 
 
 def _percentage(job: UnfinishedJob | None) -> int | None:

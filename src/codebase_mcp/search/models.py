@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ContentForm = Literal["full", "lines", "signature", "location"]
 SymbolMatch = Literal["exact", "folded", "prefix", "fuzzy"]
@@ -17,6 +18,20 @@ MAX_LIMIT = 50
 MAX_OFFSET = 2**31 - 1
 DEFAULT_MAX_TOKENS = 6_000
 MAX_TOKENS_RANGE = (200, 100_000)
+
+
+class Filters(TypedDict, total=False):
+    """What a search, whatever it is for, may be restricted by."""
+
+    repository: str | int | None
+    language: str | None
+    path_glob: str | None
+    kind: str | None
+    role: str | None
+    limit: int
+    offset: int
+    include_tests: bool | None
+    max_tokens: int | None
 
 
 class SearchRequest(BaseModel):
@@ -35,6 +50,11 @@ class SearchRequest(BaseModel):
     offset: int = 0
     include_tests: bool | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
+
+    @field_validator("max_tokens", mode="before")
+    @classmethod
+    def _by_default(cls, given: int | None) -> int:
+        return DEFAULT_MAX_TOKENS if given is None else given
 
 
 class SearchHit(BaseModel):
@@ -57,6 +77,38 @@ class SearchHit(BaseModel):
     repository: str = Field(description="Name of the repository.")
 
 
+class IndexCoverage(BaseModel):
+    """How much of what a repository holds can be found. Of a complete index the last three add up to the first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files_found: int = Field(description="Files that the last job found, those that it left out included.")
+    files_indexed: int = Field(description="Files that can be found by a search now.")
+    files_skipped: int = Field(description="Left out on purpose: binary, too large, secrets and so on.")
+    files_failed: int = Field(description="Could not be indexed; get_job_status of the job says why.")
+
+
+class FileChanges(BaseModel):
+    """How the files on disk differ from those that were indexed, by name, size and time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    modified: int = Field(description="Have another size or time than when they were read.")
+    added: int | None = Field(description="New; null when the last job is no longer on record.")
+    deleted: int = Field(description="Gone, or ignored now.")
+    checked_at: datetime = Field(description="When the files were looked at.")
+
+
+class Refresh(BaseModel):
+    """How an index was brought up to date before the search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    is_fresh: bool = Field(description="Whether every change that was saved before the call can be found.")
+    message: str = Field(description="What was done; or why it is not fresh, and what to do.")
+    job_id: UUID | None = Field(description="The job that brings it up to date; poll it with get_job_status.")
+
+
 class RepositoryFreshness(BaseModel):
     """How far the index of one repository can be trusted."""
 
@@ -69,8 +121,16 @@ class RepositoryFreshness(BaseModel):
     )
     progress_percentage: int | None = Field(description="Of the job that is under way or waits.")
     indexed_commit: str | None = Field(description="The commit of the last completed job; null outside git.")
-    head_commit: str | None = Field(description="The commit checked out now; another than indexed_commit: index again.")
+    head_commit: str | None = Field(description="The commit checked out now; changed_files says what it changes.")
     last_indexed_at: datetime | None
+    coverage: IndexCoverage | None = Field(
+        default=None, description="null: not known, as before files are listed and 7 days after the last job."
+    )
+    changed_files: FileChanges | None = Field(
+        default=None, description="Changes since the index; null: not known, changed_files_unknown says why."
+    )
+    changed_files_unknown: str | None = None
+    refresh: Refresh | None = Field(default=None, description="Of require_fresh; null without it.")
 
 
 class Origin(BaseModel):

@@ -54,8 +54,10 @@ class SearchService:
         self._catalogue = catalogue or Catalogue()
         self._kinds = KindCatalogue()
 
-    async def search(self, request: SearchRequest) -> SearchAnswer:
+    async def search(self, request: SearchRequest, *, must_be_current: bool = False) -> SearchAnswer:
         """The best chunks of the best files.
+
+        While a job is at work, files that it has just added may be missing, unless the answer `must_be_current`.
 
         InvalidInputError and RepositoryNotFoundError say what is wrong with the request. A project without an index
         gives an empty answer whose freshness says so.
@@ -66,7 +68,8 @@ class SearchService:
         request = request.model_copy(update={"query": words})
         vector, warnings = await self._embed(wording.embedded_part(words))
         warnings = [*told, *warnings]
-        answer = await self._attempt(request, vector, warnings, may_be_old=not scope.has_file_filters(request))
+        may_be_old = not (must_be_current or scope.has_file_filters(request))
+        answer = await self._attempt(request, vector, warnings, may_be_old=may_be_old)
         if answer is None:
             # A file was replaced since the corpus was read: look once more with a current one.
             answer = await self._attempt(request, vector, warnings, may_be_old=False)

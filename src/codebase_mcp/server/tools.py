@@ -71,6 +71,9 @@ HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return."
 HitOffset = Annotated[
     int, Field(ge=0, le=2**31 - 1, description="How many of the best to skip: next_offset of the answer before.")
 ]
+RequireFresh = Annotated[
+    bool, Field(description="Index what changed first, waiting up to 20 s; for code that was just edited.")
+]
 Confirmed = Annotated[bool, Field(description="Must be true; makes sure that it is meant.")]
 
 
@@ -283,6 +286,7 @@ class Tools:
             int | None,
             Field(ge=200, le=100_000, description="Budget of the results in tokens; 6,000 by default."),
         ] = None,
+        require_fresh: RequireFresh = False,
     ) -> SearchAnswer:
         """Find where something is in the indexed code: one best excerpt per file, the most relevant file first.
 
@@ -291,7 +295,9 @@ class Tools:
         unless one is named. Over max_tokens, excerpts shrink to the best lines, to signatures, then to locations, and
         truncated is true. next_offset continues an answer: call again with it as offset. freshness tells for each
         repository whether the index is complete and which commit it shows: with anything but "ready", a missing
-        result proves nothing.
+        result proves nothing. changed_files tells how many files changed since, when that is known. After edits, set
+        require_fresh: the answer comes within some 20 s all the same, and refresh tells whether it is fresh, else why
+        not and the job_id to poll.
 
         Filters are exact and apply before anything is chosen; when they leave no file, warnings says which of them.
 
@@ -314,6 +320,7 @@ class Tools:
             offset=offset,
             include_tests=include_tests,
             max_tokens=max_tokens,
+            require_fresh=require_fresh,
         )
 
     @tool(title="List indexed repositories", annotations=READS)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -35,10 +35,18 @@ from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.search import related, symbols
-from codebase_mcp.search.models import DEFAULT_MAX_TOKENS, RelatedAnswer, SearchAnswer, SearchRequest, SymbolAnswer
+from codebase_mcp.search.models import (
+    Filters,
+    Refresh,
+    RelatedAnswer,
+    SearchAnswer,
+    SearchRequest,
+    SymbolAnswer,
+)
 from codebase_mcp.search.scope import check_request
-from codebase_mcp.service import diagnosis, estimate, inputs, reports, repositories
+from codebase_mcp.service import diagnosis, estimate, inputs, refresh, reports, repositories
 from codebase_mcp.service.life import Life, promptly
+from codebase_mcp.service.looks import Looks
 from codebase_mcp.service.searches import Searches, open_searches
 from codebase_mcp.storage import disk, projects
 
@@ -70,6 +78,10 @@ class Service:
     def _searches(self) -> Searches:
         return open_searches(self._life.database, self._embedder)
 
+    @cached_property
+    def _looks(self) -> Looks:
+        return Looks(lambda: self._database, self._settings)
+
     @property
     def _database(self) -> Database:
         return self._life.database
@@ -86,6 +98,8 @@ class Service:
 
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
+        if "_looks" in self.__dict__:
+            await self._looks.close()
         if "_embedder" in self.__dict__:
             await self._embedder.aclose()
         await self._life.close()
@@ -247,71 +261,47 @@ class Service:
         query: str,
         *,
         project_id: str | None = None,
-        repository: str | None = None,
-        language: str | None = None,
-        path_glob: str | None = None,
-        kind: str | None = None,
-        role: str | None = None,
-        limit: int = 10,
-        offset: int = 0,
-        include_tests: bool | None = None,
-        max_tokens: int | None = None,
+        require_fresh: bool = False,
+        **filters: Unpack[Filters],
     ) -> SearchAnswer:
-        """The best chunks of the best files of a project."""
-        project = await self._resolved(project_id)
-        request = SearchRequest(
-            query=query, project_id=project, repository=repository, language=language, path_glob=path_glob,
-            kind=kind, role=role, limit=limit, offset=offset, include_tests=include_tests,
-            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
-        )  # fmt: skip
+        """The best chunks of the best files of a project; `require_fresh` brings their index up to date before."""
+        request = await self._request(query, project_id, filters)
         check_request(request)
-        async with self._database.transaction() as connection:
-            await _known_schema(connection, project)
-        return await self._searches.code.search(request)
+        await self._existing_project(request.project_id)
+        refreshes = await self._refreshed(request) if require_fresh else {}
+        answer = await self._searches.code.search(request, must_be_current=require_fresh)
+        return refresh.told(self._looks.told(answer, request.project_id), refreshes)
+
+    async def _request(self, query: str, project_id: str | None, filters: Filters) -> SearchRequest:
+        project = await self._resolved(project_id)
+        return SearchRequest.model_validate({"query": query, "project_id": project, **filters})
+
+    async def _refreshed(self, request: SearchRequest) -> dict[str, Refresh]:
+        seconds = refresh.FRESH_WITHIN_SECONDS
+        return await refresh.refreshed(self, self._database, self._looks, request, seconds)
+
+    async def count_changes(
+        self, answer: SearchAnswer, *, project_id: str | None = None, seconds: float
+    ) -> SearchAnswer:
+        """The answer of a search with what has changed since the index, waited for so long at most."""
+        return await self._looks.awaited(answer, await self._resolved(project_id), seconds)
 
     @promptly
     async def find_symbol(
-        self,
-        name: str,
-        *,
-        kind: str | None = None,
-        project_id: str | None = None,
-        repository: str | None = None,
-        language: str | None = None,
-        path_glob: str | None = None,
-        limit: int = 20,
-        max_tokens: int | None = None,
+        self, name: str, *, project_id: str | None = None, **filters: Unpack[Filters]
     ) -> SymbolAnswer:
         """Where something of this name is defined."""
-        request = SearchRequest(
-            query=name, project_id=await self._resolved(project_id), repository=repository, language=language,
-            path_glob=path_glob, kind=kind, limit=limit,
-            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
-        )  # fmt: skip
+        request = await self._request(name, project_id, filters)
         symbols.check(request)
         await self._existing_project(request.project_id)
         return await self._searches.symbols.find(request)
 
     @promptly
     async def find_related(
-        self,
-        file_path: str,
-        line: int,
-        *,
-        project_id: str | None = None,
-        repository: str | None = None,
-        language: str | None = None,
-        path_glob: str | None = None,
-        limit: int = 10,
-        include_tests: bool | None = None,
-        max_tokens: int | None = None,
+        self, file_path: str, line: int, *, project_id: str | None = None, **filters: Unpack[Filters]
     ) -> RelatedAnswer:
         """What is related to a line of a file."""
-        request = SearchRequest(
-            query=file_path, project_id=await self._resolved(project_id), repository=repository, language=language,
-            path_glob=path_glob, limit=limit, include_tests=include_tests,
-            max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
-        )  # fmt: skip
+        request = await self._request(file_path, project_id, filters)
         related.check(request, line)
         await self._existing_project(request.project_id)
         return await self._searches.related.find(request, line)

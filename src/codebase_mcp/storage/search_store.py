@@ -55,6 +55,14 @@ class UnfinishedJob(NamedTuple):
     is_advancing: bool
 
 
+class LastCounts(NamedTuple):
+    """What a repository's last job found, and left out; of a job under way, so far."""
+
+    files_total: int
+    files_skipped: int
+    files_failed: int
+
+
 class ProjectState(NamedTuple):
     """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran."""
 
@@ -138,6 +146,21 @@ _UNFINISHED_JOBS = f"""
 async def unfinished_jobs(connection: AsyncConnection, project_id: str) -> list[UnfinishedJob]:
     rows = await connection.execute(sa.text(_UNFINISHED_JOBS), {"project_id": project_id})
     return [UnfinishedJob(*row) for row in rows]
+
+
+_LAST_COUNTS = f"""
+    SELECT DISTINCT ON (repository_id, repo_path)
+           repository_id, repo_path, files_total, files_skipped, files_failed
+    FROM {tables.CONTROL_SCHEMA}.indexing_jobs
+    WHERE project_id = :project_id AND repository_id IS NOT NULL AND files_total > 0
+    ORDER BY repository_id, repo_path, created_at DESC
+"""
+
+
+async def last_counts(connection: AsyncConnection, project_id: str) -> dict[tuple[int, str], LastCounts]:
+    """By id and path of the repository; one has none before its files were listed, and when its jobs were pruned."""
+    rows = await connection.execute(sa.text(_LAST_COUNTS), {"project_id": project_id})
+    return {(row[0], row[1]): LastCounts(*row[2:]) for row in rows}
 
 
 async def read_only_snapshot(connection: AsyncConnection) -> None:
