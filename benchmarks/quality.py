@@ -25,7 +25,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks.corpora import BenchmarkError, Corpus
+from benchmarks.corpora import CACHE, BenchmarkError, Corpus
 from benchmarks.figures import commit, machine, milliseconds, rounded
 from benchmarks.installation import Installation, Server, kept_installation, temporary_installation
 from benchmarks.jobs import finished, start
@@ -41,6 +41,8 @@ from codebase_mcp.storage.database import Database
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+CHECKOUTS = CACHE / "checkouts"
+"""Where `make quality` keeps the packages of our own queries."""
 TOKEN_BUDGETS = (500, 1_000, 2_000, 4_000)
 METRICS = tuple(field.name for field in fields(Relevance))
 
