@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from codebase_mcp.settings import Settings
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.embedded import ensure_running, stop
+from tests.support.databases import PatientDatabase
 from tests.support.postgres import (
     FAST_AND_LOOSE,
     TestServer,
@@ -105,6 +106,6 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, application_name="tests", control_seconds=30)
+    opened = PatientDatabase(database_url, application_name="tests")
     yield opened
     await opened.close()

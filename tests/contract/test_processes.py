@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tests.support.fake_server"]
-PROMPTLY_SECONDS = 5.0
-"""Twice what is promised, and more: the machine that runs the tests is busy."""
+PROMPTLY_SECONDS = 15.0
+"""Far more than is promised, for a machine that does much else, and half of what ends a server that hangs."""
 
 
 class Served:
@@ -70,7 +70,7 @@ class Served:
     def end(self) -> tuple[float, str]:
         """Wait for the end; the seconds it took and what was said on stderr."""
         started = time.monotonic()
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=60)
         self.lines.extend(out.splitlines())
         return time.monotonic() - started, err
 

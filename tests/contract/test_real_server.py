@@ -13,6 +13,10 @@ from uuid import uuid4
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.types import CallToolResult
+
+from tests.support.processes import NOT_YET, PATIENCE_SECONDS
+from tests.support.waiting import until
 
 pytest.importorskip("codebase_mcp.service")
 pytestmark = pytest.mark.slow
@@ -44,17 +48,38 @@ def shop(tmp_path: Path) -> Path:
     return root
 
 
+async def call(session: ClientSession, tool: str, **arguments: Any) -> CallToolResult:
+    """What a tool says as soon as the database is there."""
+
+    async def said() -> CallToolResult | None:
+        result = await session.call_tool(tool, arguments)
+        is_early = result.is_error and result.content[0].text.startswith(NOT_YET)
+        return None if is_early else result
+
+    return await until(said, what=f"a database for {tool}", seconds=PATIENCE_SECONDS)
+
+
 async def answer(session: ClientSession, tool: str, **arguments: Any) -> dict[str, Any]:
-    result = await session.call_tool(tool, arguments)
+    result = await call(session, tool, **arguments)
     assert not result.is_error, result.content
     return result.structured_content
 
 
+async def index(session: ClientSession, repository: Path) -> dict[str, Any]:
+    """The job as it ended: a call waits for a while only."""
+
+    async def ended() -> dict[str, Any] | None:
+        report = await answer(session, "index_repository", repo_path=str(repository))
+        return report["job"] if report["is_finished"] else None
+
+    return await until(ended, what="a finished job", seconds=PATIENCE_SECONDS)
+
+
 async def test_a_repository_is_indexed_searched_and_removed(database_url: str, tmp_path: Path, shop: Path) -> None:
     async with session_with(database_url, tmp_path / "data") as session:
-        indexed = await answer(session, "index_repository", repo_path=str(shop))
-        assert indexed["job"]["status"] == "completed", indexed
-        assert indexed["job"]["files_indexed"] == 2
+        job = await index(session, shop)
+        assert job["status"] == "completed", job
+        assert job["files_indexed"] == 2
         found = await answer(session, "search_code", query="value added tax", limit=1)
         assert found["results"][0]["file_path"] == str(shop / "tax.py")
         assert found["freshness"][0]["state"] == "ready"
@@ -92,6 +117,6 @@ async def test_values_that_only_the_service_can_judge_are_refused_with_their_cod
     ]
     async with session_with(database_url, tmp_path / "data") as session:
         for tool, arguments, code in refusals:
-            result = await session.call_tool(tool, arguments)
+            result = await call(session, tool, **arguments)
             assert result.is_error, (tool, arguments, result.content)
             assert result.content[0].text.startswith(f"{code}: "), (tool, arguments, result.content)

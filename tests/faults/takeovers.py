@@ -8,7 +8,10 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from tests.support.processes import Site
+import psutil
+
+from tests.support.processes import PATIENCE_SECONDS, Site
+from tests.support.waiting import until
 
 HOLDERS = """
 SELECT DISTINCT ON (c.job_id) c.writer, j.* FROM ledger.claims c JOIN codebase_mcp.indexing_jobs j ON j.id = c.job_id
@@ -37,6 +40,17 @@ class Kill:
 
 def writer_of(pid: int) -> str:
     return f"codebase-mcp worker {pid}"
+
+
+async def holder_of(site: Site, job_id: UUID) -> psutil.Process:
+    """The worker that runs a job, as soon as one does; on a busy machine there may be a helper beside it."""
+
+    async def holder() -> psutil.Process | None:
+        held = await site.rows(f"SELECT writer FROM ({HOLDERS}) held WHERE id = :id", id=job_id)
+        writers = {row["writer"] for row in held}
+        return next((worker for worker in site.processes("worker") if writer_of(worker.pid) in writers), None)
+
+    return await until(holder, what=f"a worker that runs job {job_id}", seconds=PATIENCE_SECONDS)
 
 
 async def takeover_seconds(site: Site, kill: Kill) -> list[float]:

@@ -15,13 +15,13 @@ from codebase_mcp.service import Service
 from tests.faults.checks import completed, contents
 from tests.support import jobs
 from tests.support.freezing import given_up, halted, let_go_on, slow_worker
-from tests.support.processes import Site, answering, ask, refusal, start
+from tests.support.processes import SLACK, Site, answering, ask, refusal, start
 
 pytestmark = pytest.mark.faults
 
-TERMINAL = timedelta(seconds=1)
+TERMINAL = timedelta(seconds=1) + SLACK
 """From asking until the job is cancelled."""
-STOPPED = timedelta(seconds=5)
+STOPPED = timedelta(seconds=5) + SLACK
 """From the cancel until the worker has stopped the work."""
 LANES = ("one", "two", "three")
 

@@ -119,7 +119,8 @@ async def test_work_goes_on_after_the_machine_slept(site: Site, corpus: Path, ca
         asleep_at = await site.clock()
         sleepers = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(), *site.postgres_processes()]
         for process in sleepers:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a session may end at any time
+                process.suspend()
         await asyncio.sleep(LEASE.total_seconds() + 1)
         for process in reversed(sleepers):
             with contextlib.suppress(psutil.NoSuchProcess):

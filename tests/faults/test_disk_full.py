@@ -15,6 +15,7 @@ from codebase_mcp.errors import DatabaseError
 from codebase_mcp.storage import embedded
 from tests.faults.checks import completed
 from tests.faults.invariants import check_invariants
+from tests.faults.takeovers import holder_of
 from tests.support.processes import PATIENCE_SECONDS, Site, answering, ask, refusal, site_like, start
 from tests.support.waiting import until
 
@@ -101,7 +102,7 @@ async def test_a_disk_without_a_byte_left_stops_the_job_then_the_database_and_bo
     async with small_site.client() as client:
         job_id = await start(client, corpus)
         await small_site.committed(job_id, 10)
-        worker = await small_site.only_worker()
+        worker = await holder_of(small_site, job_id)
         # A new segment of the write-ahead log leaves it room: so it is the tables that cannot grow.
         await small_site.execute("SELECT pg_switch_wal()")
         await small_site.execute("CREATE TABLE next_segment ()")

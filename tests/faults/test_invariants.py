@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.settings import Settings
-from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.tables import schema_name
 from tests.faults import invariants as rules
 from tests.faults import ledger
 from tests.faults.checks import Reader
 from tests.support import jobs
+from tests.support.databases import PatientDatabase
 from tests.support.postgres import TestServer, in_new_loop
 from tests.support.processes import Site
 from tests.support.runs import SHOP, Bench
@@ -55,7 +55,8 @@ def scene(postgres: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 async def _play(scene: Scene) -> None:
     await ledger.install(scene.url)
     async with AsyncExitStack() as stack:
-        one, two, tests = (Database(scene.url, application_name=name) for name in ("worker one", "worker two", "tests"))
+        names = ("worker one", "worker two", "tests")
+        one, two, tests = (PatientDatabase(scene.url, application_name=name) for name in names)
         for database in (one, two, tests):
             stack.push_async_callback(database.close)
         bench = Bench(two, Settings(data_dir=scene.root.parent, min_free_disk_bytes=0, batch_files=2), scene.root)
@@ -72,7 +73,7 @@ async def _play(scene: Scene) -> None:
 
 
 async def test_healthy_jobs_violate_nothing(scene: Scene) -> None:
-    database = Database(scene.url, application_name="tests")
+    database = PatientDatabase(scene.url, application_name="tests")
     try:
         assert await rules.violations(database) == []
         assert await rules.left_connections(database) == []
@@ -257,7 +258,7 @@ PLANTS = [
 
 @pytest.mark.parametrize(("rule", "plant", "complaint"), PLANTS)
 async def test_a_planted_violation_is_named(scene: Scene, rule: rules.Rule, plant: str, complaint: str) -> None:
-    database = Database(scene.url, application_name="somebody")
+    database = PatientDatabase(scene.url, application_name="somebody")
     try:
         async with database.transaction("writers") as connection:
             for statement in plant.split(";"):
@@ -270,7 +271,7 @@ async def test_a_planted_violation_is_named(scene: Scene, rule: rules.Rule, plan
 
 
 async def test_a_connection_that_stays_is_named(scene: Scene) -> None:
-    watching, staying = Database(scene.url, application_name="tests"), Database(scene.url, application_name="worker 7")
+    watching, staying = (PatientDatabase(scene.url, application_name=name) for name in ("tests", "worker 7"))
     try:
         async with staying.transaction():
             found = await rules.left_connections(watching, seconds=0.1)
@@ -302,7 +303,7 @@ class _Looked:
     ],
 )
 async def test_a_reader_names_what_a_search_must_never_see(scene: Scene, plant: str, complaint: str) -> None:
-    database = Database(scene.url, application_name="somebody")
+    database = PatientDatabase(scene.url, application_name="somebody")
     try:
         async with database.transaction("writers") as connection:
             reader = Reader(cast(Site, _Looked(connection)))

@@ -18,8 +18,9 @@ from codebase_mcp.domain import JobStatus
 from codebase_mcp.jobs.store import FRUITLESS_LIMIT
 from tests.faults.checks import completed, wasted_files, watched
 from tests.faults.kills import Kills
-from tests.faults.takeovers import spread
-from tests.support.processes import PATIENCE_SECONDS, Site, ask
+from tests.faults.takeovers import holder_of, spread
+from tests.support.processes import PATIENCE_SECONDS, SLACK, Site, ask
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -44,7 +45,7 @@ async def test_after_kill_9_of_the_worker_a_new_server_a_status_call_or_a_watchi
         killed_at = await _kill_at_random(site, job_id, seed, 2)
         report = await ask(client, "get_job_status", job_id=job_id)
         assert report["status"] == "running"
-        await site.only_worker()
+        await until(lambda: site.processes("worker"), what="a worker", seconds=PATIENCE_SECONDS)
         await clients.enter_async_context(site.client(**SHORT))
         await _goes_on(site, job_id, killed_at, 2)
 
@@ -62,7 +63,7 @@ async def test_after_kill_9_of_the_worker_a_new_server_a_status_call_or_a_watchi
 async def _kill_at_random(site: Site, job_id: UUID, seed: random.Random, number: int) -> datetime:
     """Kills the worker somewhere in the n-th fifth of the work; the database's time of it."""
     await site.committed(job_id, 1 + 25 * (number - 1) + seed.randrange(25))
-    worker = await site.only_worker()
+    worker = await holder_of(site, job_id)
     await asyncio.sleep(seed.random() / 20)
     killed_at = await site.clock()
     worker.kill()
@@ -124,6 +125,6 @@ async def test_workers_killed_at_random_moments_lose_no_more_than_what_was_under
     sys.stdout.write(f"{summary} {taken}\n")
     assert summary["kills"] == 5
     assert taken["count"] > 0
-    assert taken["max"] < SHORT["lease_seconds"] + 2
+    assert taken["max"] < SHORT["lease_seconds"] + 2 + SLACK.total_seconds()
     handed_over = sum(job.attempt - 1 for job in kills.runs)
     assert await wasted_files(site, "lane-0") <= handed_over + (summary["runs"] - 1) * summary["files_per_run"]

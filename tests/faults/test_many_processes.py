@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from fastmcp import Client
 
@@ -19,6 +20,7 @@ from tests.faults.conftest import PACKAGES
 from tests.faults.slots import most_running_at_once
 from tests.support.freezing import log_lines
 from tests.support.processes import Site, answering, ask, copy_packages, start
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.faults,
@@ -26,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
 ]
 
-RACE_SECONDS = 1.0
+RACE_SECONDS = 3.0
 """Two claims of the same moment may be recorded in either order."""
 SERVERS = 3
 SERVICES = 7
@@ -109,7 +111,8 @@ async def test_ten_who_serve_one_database_all_answer_while_one_worker_runs_the_j
         await site.committed(job_id, 1)
         reports = await asyncio.gather(*(service.job_status(job_id) for service in services))
         told = await asyncio.gather(*(ask(client, "get_job_status", job_id=job_id) for client in clients))
-        assert {report.status.value for report in reports} == {report["status"] for report in told} == {"running"}
+        statuses = {report.status.value for report in reports} | {report["status"] for report in told}
+        assert statuses <= {"running", "completed"}
         found = await asyncio.gather(*(service.search("event loop") for service in services))
         assert {answer.freshness[0].state for answer in found} <= {"indexing", "ready"}
         await completed(site, job_id)
@@ -118,5 +121,9 @@ async def test_ten_who_serve_one_database_all_answer_while_one_worker_runs_the_j
         assert {answer.results[0].repository for answer in found} == {corpus.name}
         assert {answer["results"][0]["repository"] for answer in shown} == {corpus.name}
         # On a very busy machine servers may also have started one that ignores the lock, for fear the first is frozen.
-        workers = [worker.cmdline() for worker in site.processes("worker")]
-        assert [("--ignore-host-lock" in command) for command in workers].count(False) == 1
+        await until(lambda: len(_lock_minding_workers(site)) == 1, what="one worker alone")
+
+
+def _lock_minding_workers(site: Site) -> list[psutil.Process]:
+    helpers = site.processes("--ignore-host-lock")
+    return [worker for worker in site.processes("worker") if worker not in helpers]

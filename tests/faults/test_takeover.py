@@ -14,17 +14,19 @@ import pytest
 from codebase_mcp.domain import MAX_RUNNING_JOBS, Job, JobStatus
 from codebase_mcp.service import Service
 from tests.faults.checks import completed
-from tests.faults.conftest import PACKAGES
 from tests.support.freezing import clock_shows, log_lines, slow_worker
-from tests.support.processes import PATIENCE_SECONDS, Site, copy_packages
+from tests.support.processes import PATIENCE_SECONDS, SLACK, Site, copy_packages
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
 LEASE = timedelta(seconds=4)
 KNOBS = {"lease_seconds": LEASE.seconds, "renew_seconds": 0.5, "poll_seconds": 0.2}
-MOST = timedelta(seconds=2)
+MOST = timedelta(seconds=2) + SLACK
 """A take-over comes at most this long after the lease has lapsed."""
+LARGE = ("asyncio", "email", "importlib")
+"""Their jobs last long enough for their workers to be killed in the middle of all three."""
+SMALL = ("concurrent", "http", "json")
 
 
 async def test_of_four_workers_one_is_killed_and_its_job_is_taken_over_in_time_while_the_others_go_on(
@@ -85,9 +87,10 @@ async def _undisturbed(site: Site, before: dict[UUID, Job]) -> None:
 async def test_after_all_workers_were_killed_a_single_one_takes_orphans_first_and_then_the_oldest(
     site: Site, tmp_path: Path
 ) -> None:
-    repositories = [copy_packages(tmp_path / package, package) for package in PACKAGES[:6]]
+    repositories = [copy_packages(tmp_path / package, package) for package in (*LARGE, *SMALL)]
     workers = [slow_worker(site, "--jobs", "2", "--pace", "committed=0.3", **KNOBS) for _ in range(2)]
     async with site.service() as service:
+        await log_lines(site, "worker ready", len(workers))
         orphans = await _start(service, repositories[:MAX_RUNNING_JOBS])
         await until(lambda: _all_running(site, orphans), what="three running jobs", seconds=PATIENCE_SECONDS)
         waiting = await _start(service, repositories[MAX_RUNNING_JOBS:])

@@ -14,17 +14,17 @@ import pytest
 from codebase_mcp.domain import JobStatus
 from tests.faults.checks import completed, contents
 from tests.support.freezing import clock_shows, frozen, given_up, halted, let_go_on, log_lines, slow_worker, wake
-from tests.support.processes import PATIENCE_SECONDS, Site, copy_packages
+from tests.support.processes import PATIENCE_SECONDS, SLACK, Site, copy_packages
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
 LEASE = timedelta(seconds=2)
-STOP = timedelta(seconds=2)
+STOP = timedelta(seconds=2) + SLACK
 """From the waking of a zombie until it has stopped the work that is not its own any more."""
-THROWN_OUT = timedelta(seconds=1.5)
+THROWN_OUT = timedelta(seconds=1.5) + SLACK
 """From asking for a cancel until the frozen worker's connection has lost the job's row."""
-FREE = timedelta(seconds=3)
+FREE = timedelta(seconds=3) + SLACK
 """From the freezing inside a transaction until the job's row can be locked by others."""
 
 

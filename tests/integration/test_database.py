@@ -19,12 +19,13 @@ from codebase_mcp.errors import (
     LeaseLostError,
     SchemaMismatchError,
 )
-from codebase_mcp.storage import embedded, tables
+from codebase_mcp.storage import embedded, liveness, tables
 from codebase_mcp.storage import pool as pool_module
 from codebase_mcp.storage.database import Database, copy_rows
 from codebase_mcp.storage.migrate import migrate_project
 from tests.support.link_proxy import LinkProxy, proxied
 from tests.support.postgres import TestServer, running_server, start_server
+from tests.support.waiting import until
 
 SCHEMA = "cb_proj_test_00000000"
 PROJECT = tables.projects
@@ -59,6 +60,15 @@ async def own_backends(database: Database) -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     async with database.maintenance() as connection:
         return int(await connection.scalar(sa.text(query)) or 0)
+
+
+async def no_backend_is_left(database: Database) -> None:
+    """A server lists a session until it has noticed that the client hung up."""
+
+    async def none() -> bool:
+        return await own_backends(database) == 0
+
+    await until(none, what="the end of every session")
 
 
 async def backend_id(database: Database) -> int:
@@ -142,17 +152,18 @@ async def test_each_pool_has_its_deadlines(
 
 
 async def test_a_slow_statement_is_given_up(database_url: str) -> None:
-    async with opened(database_url, control_seconds=0.3) as database:
-        with pytest.raises(DatabaseUnavailableError, match="took too long"):
+    async with opened(database_url, control_seconds=1) as database:
+        # The server is first by a tenth of a second, which a busy machine may need for its answer.
+        with pytest.raises(DatabaseUnavailableError, match=r"took too long|did not answer in time"):
             async with database.transaction() as connection:
                 await connection.execute(sa.text("SELECT pg_sleep(20)"))
 
 
 async def test_a_lock_held_by_another_transaction_is_given_up(database_url: str) -> None:
-    async with opened(database_url, control_seconds=0.5) as database:
+    async with opened(database_url, control_seconds=10) as database:
         await add_project(database, "locked")
         update = sa.update(PROJECT).values(schema_name="changed")
-        async with database.transaction("writers") as holder:
+        async with database.maintenance(autocommit=False) as holder:
             await holder.execute(update)
             with pytest.raises(DatabaseUnavailableError, match="lock"):
                 async with database.transaction() as connection:
@@ -177,7 +188,7 @@ async def test_a_transaction_that_stands_idle_frees_its_locks(database_url: str)
 
 
 async def test_waiting_for_a_busy_pool_ends(database_url: str) -> None:
-    async with opened(database_url, control_seconds=0.2) as database:
+    async with opened(database_url, control_seconds=1) as database:
         async with database.transaction(), database.transaction():
             with pytest.raises(DatabaseUnavailableError, match="busy"):
                 async with database.transaction():
@@ -186,11 +197,11 @@ async def test_waiting_for_a_busy_pool_ends(database_url: str) -> None:
 
 
 async def test_a_cancelled_transaction_gives_its_connection_up_at_once(database_url: str) -> None:
-    async with opened(database_url, control_seconds=10) as database:
+    async with opened(database_url, control_seconds=60) as database:
 
         async def sleep() -> None:
             async with database.transaction() as connection:
-                await connection.execute(sa.text("SELECT pg_sleep(20)"))
+                await connection.execute(sa.text("SELECT pg_sleep(40)"))
 
         for _ in range(4):  # more often than there are connections
             task = asyncio.create_task(sleep())
@@ -199,7 +210,7 @@ async def test_a_cancelled_transaction_gives_its_connection_up_at_once(database_
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 10
         assert await project_names(database) == set()
 
 
@@ -233,13 +244,13 @@ async def test_a_restart_of_the_server_between_transactions_costs_nothing(restar
 
 
 async def test_a_link_that_hangs_is_given_up_and_costs_one_error(database_url: str) -> None:
-    async with through_proxy(database_url, control_seconds=0.5) as (proxy, database):
+    async with through_proxy(database_url, control_seconds=1) as (proxy, database):
         before = await both_backends(database)
         proxy.flows.clear()
         started = time.monotonic()
         with pytest.raises(DatabaseUnavailableError, match="did not answer in time"):
             await backend_id(database)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
         proxy.flows.set()
         assert not before & await both_backends(database)
 
@@ -251,7 +262,7 @@ async def test_a_link_that_hangs_before_it_is_open_is_given_up(database_url: str
         with pytest.raises(DatabaseUnavailableError, match="did not answer in time"):
             async with database.transaction():
                 pass
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
 
 async def test_a_link_that_breaks_inside_a_transaction_is_reported_as_unavailable(database_url: str) -> None:
@@ -277,7 +288,7 @@ async def test_cancelling_a_transaction_on_a_hung_link_does_not_wait_for_it(data
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2), database.transaction() as connection:
                 await connection.execute(sa.text("SELECT 1"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 1.9  # a goodbye to the hung link would take 2 s
 
 
 @pytest.mark.parametrize("is_terminated", [True, False], ids=["terminated", "reset"])
@@ -321,19 +332,23 @@ async def test_what_waits_for_a_database_that_went_away_ends_long_before_its_dea
             with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
                 async with database.while_it_answers():
                     await backend_id(database)
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 10
             proxy.resume()
             assert await backend_id(database)
 
 
-async def test_what_takes_long_is_let_be_while_the_database_answers_others(database_url: str) -> None:
+async def test_what_takes_long_is_let_be_while_the_database_answers_others(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "PROBE_SECONDS", 10.0)
     async with through_proxy(database_url) as (proxy, database):
         async with database.while_it_answers(), database.transaction("search") as connection:
-            await connection.execute(sa.text("SELECT pg_sleep(1.5)"))
+            await connection.execute(sa.text("SELECT pg_sleep(4)"))
         assert proxy.accepted > 2  # the connection of the statement, and a probe for each half second
 
 
-async def test_what_is_quick_costs_no_probe(database_url: str) -> None:
+async def test_what_is_quick_costs_no_probe(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 20.0)
     async with through_proxy(database_url) as (proxy, database):
         await backend_id(database)
         for _ in range(20):
@@ -360,7 +375,7 @@ async def test_several_who_wait_share_a_probe(database_url: str) -> None:
         proxy.halt()
         outcomes = await asyncio.gather(*(wait_in_vain() for _ in range(8)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailableError] * 8
-        assert proxy.accepted < 8
+        assert proxy.accepted <= 4  # two connections and a probe; one more if the eight began far apart
 
 
 async def test_an_error_or_a_timeout_of_what_is_watched_passes_unchanged(database: Database) -> None:
@@ -386,7 +401,7 @@ async def test_a_connection_that_went_silent_while_nobody_used_it_is_replaced_in
         await asyncio.sleep(0.2)
         started = time.monotonic()
         assert not before & await both_backends(database)
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 10
 
 
 async def test_keepalives_are_set_for_links_over_tcp(database_url: str) -> None:
@@ -402,7 +417,7 @@ async def test_a_connection_that_fails_while_it_is_set_up_is_closed(database: Da
     async with opened(database_url, control_seconds=1e-6) as hasty:
         with pytest.raises(DatabaseUnavailableError, match="did not answer in time"):
             await backend_id(hasty)
-        assert await own_backends(database) == 0
+        await no_backend_is_left(database)
 
 
 async def test_an_absent_server_is_unavailable(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -437,7 +452,7 @@ async def test_maintenance_runs_what_no_transaction_may_and_has_no_deadlines(dat
         await connection.execute(sa.text("VACUUM codebase_mcp.projects"))
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             assert await connection.scalar(sa.text(f"SHOW {name}")) == "0"
-    assert await own_backends(database) == 0
+    await no_backend_is_left(database)
 
 
 async def test_maintenance_in_one_transaction_undoes_it_after_an_error(database: Database) -> None:
@@ -456,7 +471,7 @@ async def test_maintenance_in_one_transaction_undoes_it_after_an_error(database:
 async def test_closing_leaves_no_connection_and_opens_again_on_use(database: Database) -> None:
     await add_project(database, "one")
     await database.close()
-    assert await own_backends(database) == 0
+    await no_backend_is_left(database)
     assert await project_names(database) == {"one"}
 
 

@@ -11,8 +11,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -301,13 +302,21 @@ def test_a_killed_client_does_not_count(data_dir: Path) -> None:
     assert not is_answering(data_dir)
 
 
-def test_a_client_that_comes_while_the_last_one_stops_the_server_waits_and_starts_it_again(data_dir: Path) -> None:
-    leaving = ClientPresence(data_dir)
+def test_a_client_that_comes_while_the_last_one_stops_the_server_waits_and_starts_it_again(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving, stops = ClientPresence(data_dir), threading.Event()
     start(data_dir)
+
+    def stop_and_tell(*arguments: Any, **more: Any) -> bool:
+        stops.set()
+        return stop(*arguments, **more)
+
+    monkeypatch.setattr(embedded, "stop", stop_and_tell)
 
     async def both() -> tuple[bool, TestServer]:
         def arrive() -> TestServer:
-            time.sleep(0.02)
+            assert stops.wait(60)
             presences.append(ClientPresence(data_dir))
             return start(data_dir)
 

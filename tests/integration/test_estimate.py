@@ -164,6 +164,7 @@ async def test_a_forced_start_is_estimated_however_large_the_index_is(
     service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.run()
+    monkeypatch.setattr(estimate, "GLANCE_SECONDS", 10)
     monkeypatch.setattr(estimate, "COMPARED_FILES_AT_A_GLANCE", 4)
     started = await service.start_indexing(str(bench.root), force_reindex=True)
     assert started.estimated_duration_seconds is not None

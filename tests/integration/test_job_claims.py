@@ -142,6 +142,7 @@ async def test_a_lease_far_in_the_future_counts_as_lapsed(database: Database) ->
 async def test_a_blocked_job_is_claimable_when_its_time_has_come(database: Database) -> None:
     job = await jobs.in_state(database, JobStatus.BLOCKED)
     assert job.retry_at is not None
+    await jobs.set_column(database, job.id, "retry_at = clock_timestamp() + interval '1 hour'")
     assert await jobs.try_claim(database) is None
     await jobs.set_column(database, job.id, "retry_at = clock_timestamp()")
     taken = await jobs.claim(database)

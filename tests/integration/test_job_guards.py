@@ -41,7 +41,7 @@ async def test_a_batch_that_fails_at_its_end_leaves_nothing(bench: Bench, point:
 
 async def test_a_list_of_files_is_not_stored_in_the_last_bytes_of_a_disk(bench: Bench) -> None:
     bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=10**18)
-    job = await bench.run()
+    job = await bench.attempt()
     assert (job.status, job.error_type, job.files_total) == (JobStatus.BLOCKED, "StorageFullError", 0)
     assert "indexing needs 250,000,000,000 MB" in str(job.error_message)
     assert await jobs.file_states(bench.database, job.id) == {}
@@ -69,7 +69,7 @@ async def test_deleted_files_are_not_removed_in_the_last_bytes_of_a_disk(
     bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=1_000)
     fills_up = {"finishing": lambda: monkeypatch.setattr(disk, "free_bytes", lambda _settings: 0)}
     bench.on_point = lambda point: fills_up.get(point, lambda: None)()
-    job = await bench.run()
+    job = await bench.attempt()
     assert (job.status, job.error_type) == (JobStatus.BLOCKED, "StorageFullError")
     assert set(await bench.indexed()) == set(SHOP)
 
@@ -77,7 +77,7 @@ async def test_deleted_files_are_not_removed_in_the_last_bytes_of_a_disk(
 async def test_a_running_job_is_blocked_before_the_disk_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.configure(database_url=None, data_dir=bench.root, min_free_disk_bytes=1_000)
     bench.pool = MeddlingPool(lambda: monkeypatch.setattr(disk, "free_bytes", lambda _settings: 0))
-    job = await bench.run()
+    job = await bench.attempt()
     assert (job.status, job.error_type, counts(job)) == (JobStatus.BLOCKED, "StorageFullError", (0, 0, 0, 0))
     assert job.files_total == len(SHOP)
     assert await bench.indexed() == {}
@@ -105,7 +105,7 @@ async def test_a_root_that_goes_away_before_deleted_files_are_removed_keeps_them
 async def test_a_job_waits_for_a_newer_worker_when_its_project_was_migrated_by_one(bench: Bench) -> None:
     await bench.run()
     await jobs.execute(bench.database, f"UPDATE {bench.schema}.alembic_version SET version_num = '9999'")
-    job = await bench.run(force_reindex=True)
+    job = await bench.attempt(force_reindex=True)
     assert (job.status, job.error_type) == (JobStatus.BLOCKED, "SchemaMismatchError")
     assert "Upgrade codebase-mcp" in str(job.error_message)
 

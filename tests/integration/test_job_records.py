@@ -298,7 +298,8 @@ async def test_waiting_work_tells_what_could_be_claimed_from_what_runs(database:
     assert (work.claimable, work.running, work.active) == (2, 0, 2)
     assert 0.9 < work.longest_lapse_seconds < 20
     await jobs.claim(database)
-    await jobs.block(database, await jobs.claim(database))
+    blocked = await jobs.block(database, await jobs.claim(database))
+    await jobs.set_column(database, blocked.id, "retry_at = clock_timestamp() + interval '1 hour'")
     work = await store.waiting_work(database)
     assert (work.claimable, work.running, work.active, work.longest_lapse_seconds) == (0, 1, 2, 0.0)
     await jobs.execute(

@@ -156,7 +156,10 @@ async def test_a_cancel_at_any_point_lets_nothing_more_be_written(bench: Bench) 
 # --- stopping, losing ---
 
 
-async def test_a_stopped_runner_gives_the_job_back_and_another_goes_on(bench: Bench) -> None:
+async def test_a_stopped_runner_gives_the_job_back_and_another_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "RELEASE_SECONDS", 20)
     async with halted_after(bench, 2) as task:
         task.cancel()
         await asyncio.wait([task])
@@ -205,10 +208,10 @@ def refusing(error: Exception) -> Callable[..., Awaitable[Any]]:
 async def test_a_runner_that_cannot_renew_stops_before_its_lease_ends(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.configure(lease_seconds=2.2)
+    bench.configure(lease_seconds=4)
     async with halted_after(bench, 1) as task:
         monkeypatch.setattr(store, "renew", refusing(DatabaseUnavailableError()))
-        await asyncio.wait_for(asyncio.shield(task), 5)
+        await asyncio.wait_for(asyncio.shield(task), 15)
         job = await only_job(bench)
     assert job.status == JobStatus.RUNNING
 
@@ -263,7 +266,7 @@ async def test_renewals_tell_how_many_files_were_seen_while_listing(
 
 async def test_a_passing_trouble_blocks_the_job_and_the_next_claim_completes_it(bench: Bench) -> None:
     bench.embedder.failures = [StorageFullError("the disk is full")]
-    blocked = await bench.run()
+    blocked = await bench.attempt()
     assert (blocked.status, blocked.error_type, blocked.error_message) == (
         JobStatus.BLOCKED, "StorageFullError", "the disk is full",
     )  # fmt: skip
@@ -283,7 +286,7 @@ async def test_a_block_is_recorded_once_the_database_is_back(bench: Bench, monke
 
     monkeypatch.setattr(store, "block", later)
     bench.embedder.failures = [StorageFullError("the disk is full")]
-    job = await bench.run()
+    job = await bench.attempt()
     assert (job.status, job.error_message, failures) == (JobStatus.BLOCKED, "the disk is full", [])
 
 
@@ -313,7 +316,7 @@ async def test_an_end_that_cannot_be_recorded_is_left_to_the_lease(
 ) -> None:
     monkeypatch.setattr(store, "fail", refusing(DatabaseUnavailableError()))
     bench.embedder.failures = [EmbeddingError("broken")]
-    assert (await bench.run()).status is JobStatus.RUNNING
+    assert (await bench.attempt()).status is JobStatus.RUNNING
 
 
 def test_a_lost_lease_explains_every_other_error_of_the_moment() -> None:

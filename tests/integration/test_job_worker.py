@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError, DatabaseUnavailableError
-from codebase_mcp.jobs import store, worker
+from codebase_mcp.jobs import runner, store, worker
 from codebase_mcp.jobs.spawn import HostLock, Spawner, living_worker
 from codebase_mcp.jobs.worker import Worker, run_inline, run_worker
 from codebase_mcp.storage import vector_index
@@ -35,6 +35,13 @@ async def opened(bench: Bench) -> AsyncIterator[OpenedDatabase]:
     await made.close()
 
 
+@pytest.fixture
+def time_to_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough of it to give every job back, however busy the machine is."""
+    monkeypatch.setattr(runner, "RELEASE_SECONDS", 20)
+    monkeypatch.setattr(worker, "STOP_SECONDS", 20)
+
+
 @contextlib.asynccontextmanager
 async def working(
     bench: Bench, opened: OpenedDatabase, host_lock: HostLock | None = None
@@ -45,7 +52,7 @@ async def working(
         yield task
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 async def reaches(bench: Bench, job_id: Any, status: JobStatus) -> None:
@@ -73,6 +80,7 @@ async def test_a_blocked_job_goes_on_by_itself(bench: Bench, opened: OpenedDatab
     assert types == ["created", "started", "captured", "blocked", "unblocked", "completed"]
 
 
+@pytest.mark.usefixtures("time_to_release")
 async def test_a_worker_runs_three_jobs_and_gives_them_back_when_it_stops(bench: Bench, opened: OpenedDatabase) -> None:
     bench.pool = GatedPool(0)
     for name in "abcd":
@@ -410,6 +418,7 @@ async def test_a_claim_that_hangs_does_not_keep_a_worker_that_is_told_to_stop(
         await asyncio.wait_for(hangs.wait(), 10)
 
 
+@pytest.mark.usefixtures("time_to_release")
 async def test_a_worker_that_is_replaced_lets_its_jobs_commit_their_batches(
     bench: Bench, opened: OpenedDatabase
 ) -> None:
@@ -424,11 +433,12 @@ async def test_a_worker_that_is_replaced_lets_its_jobs_commit_their_batches(
     await asyncio.sleep(0.1)
     assert not task.done()
     gated.gate.set()
-    assert await asyncio.wait_for(task, 10)
+    assert await asyncio.wait_for(task, 30)
     after = await jobs.current(bench.database, job.id)
     assert (after.status, after.files_indexed) == (JobStatus.PENDING, 2)
 
 
+@pytest.mark.usefixtures("time_to_release")
 async def test_a_worker_that_is_replaced_can_still_be_told_to_stop(bench: Bench, opened: OpenedDatabase) -> None:
     bench.pool = gated = GatedPool(0)
     replaced, stop = asyncio.Event(), asyncio.Event()
@@ -439,7 +449,7 @@ async def test_a_worker_that_is_replaced_can_still_be_told_to_stop(bench: Bench,
     await asyncio.sleep(0.1)
     assert not task.done()
     stop.set()
-    assert await asyncio.wait_for(task, 10)
+    assert await asyncio.wait_for(task, 30)
     assert (await jobs.current(bench.database, job.id)).status is JobStatus.PENDING
 
 

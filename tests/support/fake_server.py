@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from functools import partial
 
 from codebase_mcp.cli.app import run
 from codebase_mcp.cli.session import service_factory
 from codebase_mcp.errors import DatabaseStartingError
+from codebase_mcp.leaving import Departure
+from codebase_mcp.server import run as run_module
 from tests.support.fake_service import FakeService, a_running_job, an_answer
+
+LEAVE_SECONDS = 30.0
 
 
 def _chatter() -> None:
@@ -41,6 +46,8 @@ def _close() -> None:
 
 
 def main() -> int:
+    # Long enough for a busy machine to come to an end by itself, which is what the tests look at.
+    run_module.Departure = partial(Departure, LEAVE_SECONDS)  # type: ignore[misc, assignment]
     service = FakeService(
         search=_search,
         wait_for_job=_wait_long,

@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psutil
 
+from codebase_mcp.domain import JobEvent
+from codebase_mcp.errors import DatabaseError
 from tests.support.processes import PATIENCE_SECONDS, Site
 from tests.support.slow_worker import halt_mark
 from tests.support.waiting import until
@@ -54,7 +57,10 @@ async def let_go_on(site: Site, point: str) -> datetime:
 
 async def clock_shows(site: Site, moment: datetime) -> None:
     async def is_reached() -> bool:
-        return await site.clock() >= moment
+        try:
+            return await site.clock() >= moment
+        except DatabaseError:
+            return False
 
     await until(is_reached, what=str(moment), seconds=PATIENCE_SECONDS)
 
@@ -83,6 +89,18 @@ async def given_up(site: Site, *, since: datetime, **values: object) -> timedelt
     """
     lines = await log_lines(site, LET_GO, since=since - THROWN_OUT_BEFORE, **values)
     return _moment(lines[0]) - since
+
+
+async def given_back(site: Site, job_id: UUID) -> JobEvent | None:
+    """The release of a job whose worker was told to stop and has ended.
+
+    None when the machine was too busy to record it in the second that there is: the worker says so, and leaves the job
+    to its lease.
+    """
+    released = await site.events(job_id, "released")
+    if not released:
+        await log_lines(site, "release not recorded; the lease will lapse", job_id=job_id)
+    return released[-1] if released else None
 
 
 def _moment(line: dict[str, Any]) -> datetime:

@@ -143,8 +143,10 @@ class Answers:
             first.apply(model, self.first)
 
         def other(model: Model) -> None:
+            if self.second == UNAVAILABLE:  # it was rolled back, whether or not its waiting was seen
+                return
             has_lost_the_slot = isinstance(first, TakeWork) and isinstance(second, TakeWork) and self.second is None
-            if self.has_waited and (self.second == UNAVAILABLE or (has_lost_the_slot and self.is_committed)):
+            if self.has_waited and has_lost_the_slot and self.is_committed:
                 return
             if self.has_waited and isinstance(second, TakeWork) and not isinstance(first, TakeWork):
                 raise Disagreement(f"{second} waited for {first}")

@@ -19,16 +19,17 @@ from codebase_mcp.settings import Settings
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database, PoolName
 from tests.support import jobs
+from tests.support.databases import PatientDatabase
 
 HOLD_SECONDS = 0.01
 """Longest that a job is held: long enough for a fourth one to be seen beside three."""
 
 
-class RacingDatabase(Database):
+class RacingDatabase(PatientDatabase):
     """Counts, by constraint, what the database refused."""
 
     def __init__(self, url: str, number: int) -> None:
-        super().__init__(url, application_name=f"racer {number}", control_seconds=10)
+        super().__init__(url, application_name=f"racer {number}")
         self.refused: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager

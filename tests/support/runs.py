@@ -103,9 +103,15 @@ class Bench:
         await JobRunner(job, self.tools).run()
         return await jobs.current(self.database, job.id)
 
-    async def run(self, **more: Any) -> Job:
+    async def attempt(self, **more: Any) -> Job:
+        """A job that may be left waiting for better times."""
         await self.start(**more)
         return await self.carry_on()
+
+    async def run(self, **more: Any) -> Job:
+        job = await self.attempt(**more)
+        assert job.status.is_terminal, f"{job.status}: {job.error_message}"
+        return job
 
     async def indexed(self) -> dict[str, str]:
         """Each indexed file with the text of its chunks."""

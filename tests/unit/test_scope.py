@@ -94,10 +94,10 @@ def test_a_glob_matches_like_gitignore(glob: str, matching: list[str], others: l
 
 
 def test_a_hostile_glob_does_not_take_long() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert glob_pattern("*a" * 100 + "b").match("a" * 5_000) is None
     assert glob_pattern("**/*a*a/**/*a*a*b").match("/".join(["a" * 20] * 40)) is None
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.text("ab*?[]!{},/.\\^-", max_size=12), st.text("ab/.", max_size=8))
