@@ -241,7 +241,7 @@ async def test_the_end_of_the_wait_says_how_things_stand(
     assert answer["is_finished"] is status.is_terminal
 
 
-_SEARCH_ONLY = {"offset", "role", "require_fresh"}
+_SEARCH_ONLY = {"offset", "role", "require_fresh", "explain"}
 
 
 async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
@@ -258,6 +258,7 @@ async def test_arguments_reach_the_service_unchanged(connect: Connect) -> None:
         "include_tests": False,
         "max_tokens": 900,
         "require_fresh": True,
+        "explain": True,
     }
     start = {"name": "Shop", "project_id": "w", "force_reindex": True, "allow_large_root": True, "retry_failed": True}
     async with connect(service) as caller:

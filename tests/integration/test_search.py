@@ -42,6 +42,16 @@ async def test_a_symbol_is_found_in_any_spelling(shelf: Shelf) -> None:
         assert (await shelf.paths(query))[0] == "shop/session.go"
 
 
+@pytest.mark.usefixtures("shop")
+async def test_an_answer_is_explained_when_asked(shelf: Shelf) -> None:
+    assert (await shelf.search("cookie jar")).explanation is None
+    answer = await shelf.search("cookie jar", explain=True)
+    assert answer.explanation is not None
+    assert [sum(signals.values()) for signals in answer.explanation] == pytest.approx(
+        [hit.score for hit in answer.results], abs=1e-3
+    )
+
+
 async def test_a_chunk_goes_by_the_definition_that_was_asked_for(shelf: Shelf, shop: Target) -> None:
     await shelf.write(
         shop, {"shop/errors.py": "class ShopError(Exception):\n    pass\n\n\nclass SoldOut(ShopError):\n    pass\n"}

@@ -350,7 +350,18 @@ def test_search_shows_place_symbol_and_code(run: Run, tmp_path: Path, monkeypatc
 def test_search_passes_its_options_on(run: Run) -> None:
     service = FakeService()
     options = "--repo shop --language python --glob src/** --kind class --role test --limit 3 --offset 6 --no-tests"
-    run("search", "tax", *options.split(), "--max-tokens", "900", "--project", "work", "--fresh", service=service)
+    run(
+        "search",
+        "tax",
+        *options.split(),
+        "--max-tokens",
+        "900",
+        "--project",
+        "work",
+        "--fresh",
+        "--explain",
+        service=service,
+    )
     assert service.arguments_of("search") == {
         "query": "tax",
         "project_id": "work",
@@ -364,7 +375,13 @@ def test_search_passes_its_options_on(run: Run) -> None:
         "include_tests": False,
         "max_tokens": 900,
         "require_fresh": True,
+        "explain": True,
     }
+
+
+def test_an_explained_search_shows_what_each_signal_adds(run: Run) -> None:
+    answer = an_answer(a_hit(), explanation=[{"stem": 2.5, "pushed_down": -3.0}])
+    assert "stem +2.50, pushed_down -3.00" in run("search", "tax", "--explain", service=FakeService(search=answer)).out
 
 
 def test_symbol_shows_place_name_and_signature(run: Run) -> None:

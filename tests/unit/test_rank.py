@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from codebase_mcp.search.models import SearchRequest
 from codebase_mcp.search.query import analyse
 from codebase_mcp.search.rank import Evidence, best_chunks, candidate_files, features_of, rank_files
 from codebase_mcp.search.scope import pushed_down_files
-from codebase_mcp.search.signals import SIGNALS, score
+from codebase_mcp.search.signals import SIGNALS, contributions, explained
 from codebase_mcp.search.stems import explained_share
 from codebase_mcp.storage.search_store import ChunkLines, SymbolRow
 from tests.support.corpus import stored
@@ -74,7 +76,23 @@ def test_every_signal_has_a_feature_and_every_feature_a_signal() -> None:
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
 def test_each_signal_moves_the_score_by_its_weight(signal: object) -> None:
     zeros = {item.name: np.zeros(1) for item in SIGNALS}
-    assert score(zeros | {signal.name: np.ones(1)})[0] == signal.weight
+    parts = contributions(zeros | {signal.name: np.ones(1)})
+    assert parts.sum() == signal.weight
+    assert explained(parts[:, 0].tolist()) == {signal.name: signal.weight}
+
+
+def test_an_explanation_is_the_whole_score_the_weightiest_signal_first() -> None:
+    evidence = evidence_of("cookie parser", [parsed_file("http/cookie.py", "cookie parser\n")])
+    [item] = rank_files(evidence, NO_COSINES, [0])
+    told = explained(item.parts)
+    assert sum(told.values()) == pytest.approx(item.score, abs=1e-3)
+    assert [abs(value) for value in told.values()] == sorted((abs(value) for value in told.values()), reverse=True)
+
+
+def test_the_published_table_has_each_signal_with_its_weight() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ranking.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (-?[\d.]+) \|", text, re.MULTILINE)
+    assert [(name, float(weight)) for name, weight in rows] == [(item.name, item.weight) for item in SIGNALS]
 
 
 # --- features ---

@@ -43,6 +43,7 @@ def search(
     tests: Annotated[bool | None, Parameter(help="Rank tests like other files, or leave them out.")] = None,
     max_tokens: Annotated[int | None, Parameter(help="Budget of the answer in tokens; 6,000 by default.")] = None,
     fresh: Annotated[bool, Parameter(help="Index what changed first; waits up to 20 s.", negative=())] = False,
+    explain: Annotated[bool, Parameter(help="Tell what each ranking signal adds to a score.", negative=())] = False,
     project: ProjectOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -67,9 +68,10 @@ def search(
             include_tests=tests,
             max_tokens=max_tokens,
             require_fresh=fresh,
+            explain=explain,
         )
         if not json:
-            say_hits(answer.results)
+            say_hits(answer.results, answer.explanation)
         answer = await service.count_changes(answer, project_id=project, seconds=CHANGES_SECONDS)
         if json:
             screen.say_json(answer)
@@ -87,19 +89,22 @@ def _say_rest(answer: SearchAnswer) -> None:
         screen.tell(f"{answer.total_count - answer.next_offset} more candidates: --offset {answer.next_offset}")
 
 
-def say_hits(hits: Sequence[SearchHit]) -> None:
-    for hit in hits:
-        _say_hit(hit)
+def say_hits(hits: Sequence[SearchHit], explanation: Sequence[dict[str, float]] | None = None) -> None:
+    for hit, signals in zip(hits, explanation or [{}] * len(hits), strict=True):
+        _say_hit(hit, signals)
     if not hits:
         screen.say("Nothing found.")
 
 
-def _say_hit(hit: SearchHit) -> None:
+def _say_hit(hit: SearchHit, signals: dict[str, float]) -> None:
     symbol = f"  {hit.symbol}" if hit.symbol else ""
     place = f"{short_path(hit.file_path)}:{hit.start_line}"
     target = screen.console()
     target.print(place, style="bold cyan", end="", soft_wrap=True)
     target.print(f"{symbol}  ({hit.kind}, {hit.repository})", style="dim", soft_wrap=True)
+    if signals:
+        parts = ", ".join(f"{name} {value:+.2f}" for name, value in signals.items())
+        target.print(f"{hit.score:.2f} = {parts}", style="dim", soft_wrap=True)
     if hit.content:
         _say_code(hit)
     screen.say("")

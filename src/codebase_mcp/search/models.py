@@ -32,6 +32,7 @@ class Filters(TypedDict, total=False):
     offset: int
     include_tests: bool | None
     max_tokens: int | None
+    explain: bool
 
 
 class SearchRequest(BaseModel):
@@ -50,6 +51,7 @@ class SearchRequest(BaseModel):
     offset: int = 0
     include_tests: bool | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
+    explain: bool = False
 
     @field_validator("max_tokens", mode="before")
     @classmethod
@@ -203,3 +205,7 @@ class SearchAnswer(BaseModel):
     freshness: list[RepositoryFreshness] = Field(description="One entry for each searched repository.")
     warnings: list[str] = Field(description="What made this answer worse than it could be, and what to do.")
     latency_ms: float
+    explanation: list[dict[str, float]] | None = Field(
+        default=None,
+        description="For each result what every signal adds to its score, the weightiest first; only with explain.",
+    )

@@ -17,7 +17,7 @@ from codebase_mcp.search.definitions import Named, as_spelled, main_definitions,
 from codebase_mcp.search.dense import HeaderCosines
 from codebase_mcp.search.lexical import LexicalScores, highest
 from codebase_mcp.search.query import Query
-from codebase_mcp.search.signals import score
+from codebase_mcp.search.signals import contributions
 from codebase_mcp.search.stems import match_token
 from codebase_mcp.storage.search_store import ChunkLines
 
@@ -51,8 +51,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class RankedFile:
+    """A file of the corpus; `parts` are what each signal adds to its score."""
+
     file: int
     score: float
+    parts: tuple[float, ...] = ()
 
 
 def candidate_files(evidence: Evidence, nearest: Sequence[int], allowed: NDArray[np.bool_] | None) -> list[int]:
@@ -141,8 +144,8 @@ def rank_files(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int])
     """Candidates by falling score; equal ones by path."""
     if not files:
         return []
-    scores = score(features_of(evidence, cosines, files)).tolist()
-    ranked = [RankedFile(file, value) for file, value in zip(files, scores, strict=True)]
+    parts = contributions(features_of(evidence, cosines, files)).T.tolist()
+    ranked = [RankedFile(file, sum(values), tuple(values)) for file, values in zip(files, parts, strict=True)]
     return sorted(ranked, key=lambda item: (-item.score, evidence.corpus.paths[item.file]))
 
 

@@ -20,6 +20,7 @@ from codebase_mcp.search.kinds import KindCatalogue
 from codebase_mcp.search.models import SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
+from codebase_mcp.search.signals import explained
 from codebase_mcp.storage import search_store, tables
 from codebase_mcp.storage.database import Database, halfvec_literal
 from codebase_mcp.storage.search_store import ChunkRow
@@ -313,6 +314,7 @@ async def _answer(
         freshness=await freshness_of(coverage),
         warnings=list(warnings),
         latency_ms=0.0,
+        explanation=[explained(item.parts) for item in found.files[: len(hits)]] if request.explain else None,
     )
 
 

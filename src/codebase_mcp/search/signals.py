@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,13 @@ SIGNALS = (
 )
 
 
-def score(features: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The weighted sum of all signals; `features` has one array for each, of one value per file."""
-    weights = np.array([signal.weight for signal in SIGNALS])
-    return np.asarray(weights @ np.stack([features[signal.name] for signal in SIGNALS]), dtype=np.float64)
+def contributions(features: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """What each signal (row) adds to the score of each file (column); `features` has one array for each signal."""
+    weights = np.array([[signal.weight] for signal in SIGNALS])
+    return np.asarray(weights * np.stack([features[signal.name] for signal in SIGNALS]), dtype=np.float64)
+
+
+def explained(parts: Sequence[float]) -> dict[str, float]:
+    """The signals that say something about a file, the weightiest first."""
+    found = {signal.name: round(part, 4) for signal, part in zip(SIGNALS, parts, strict=True) if part}
+    return dict(sorted(found.items(), key=lambda item: -abs(item[1])))

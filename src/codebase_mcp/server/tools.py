@@ -287,6 +287,7 @@ class Tools:
             Field(ge=200, le=100_000, description="Budget of the results in tokens; 6,000 by default."),
         ] = None,
         require_fresh: RequireFresh = False,
+        explain: Annotated[bool, Field(description="Also tell what each ranking signal adds to a score.")] = False,
     ) -> SearchAnswer:
         """Find where something is in the indexed code: one best excerpt per file, the most relevant file first.
 
@@ -321,6 +322,7 @@ class Tools:
             include_tests=include_tests,
             max_tokens=max_tokens,
             require_fresh=require_fresh,
+            explain=explain,
         )
 
     @tool(title="List indexed repositories", annotations=READS)
