@@ -47,6 +47,9 @@ def calls(repository: Path) -> list[tuple[str, dict[str, Any]]]:
         ("list_background_jobs", {}),
         ("cancel_job", {"job_id": SOME_JOB, "confirmed": True}),
         ("search_code", {"query": "event loop"}),
+        ("search_code", {"query": "event loop", "require_fresh": True}),
+        ("find_symbol", {"name": "loop"}),
+        ("find_related", {"file_path": "loop.py", "line": 1}),
         ("list_repositories", {}),
         ("remove_repository", {"repository": "corpus", "confirmed": True}),
     ]
