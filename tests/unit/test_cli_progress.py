@@ -91,14 +91,14 @@ def test_a_name_with_markup_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -
 
 def test_code_is_highlighted_with_its_line_numbers_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
-    _say_hit(a_hit())
+    _say_hit(a_hit(), {})
     assert "\x1b[" in terminal.getvalue()
     assert re.search(r"10 +def add_tax\(price\):", plain(terminal.getvalue()))
 
 
 def test_an_unknown_language_is_shown_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
-    _say_hit(a_hit(language="klingon", content="Qapla'", content_form="lines"))
+    _say_hit(a_hit(language="klingon", content="Qapla'", content_form="lines"), {})
     assert "Qapla'" in plain(terminal.getvalue())
 
 

@@ -20,9 +20,9 @@ from codebase_mcp.indexing.languages import Language
 from codebase_mcp.indexing.prose import sections_in
 from codebase_mcp.indexing.syntax import SyntaxTree, belongs_to_next, last_row_of, parse_text
 
-CHUNKER_VERSION = "2"
+CHUNKER_VERSION = "3"
 
-BUDGET = 1_500
+BUDGET = 1_200
 """Most non-blank characters of a chunk; a blank line counts as one."""
 
 _LONGEST_HEAD = BUDGET // 2

@@ -36,7 +36,7 @@ _LANGUAGE_WEIGHTS = {
 }  # fmt: skip
 """Those whose grammar, or whose usual text, is far from the others of their kind."""
 
-BYTES_PER_CHUNK = 1_550
+BYTES_PER_CHUNK = 1_250
 CHUNKS_PER_FILE = 0.5
 """A file's last chunk is seldom full."""
 

@@ -71,6 +71,12 @@ HitLimit = Annotated[int, Field(ge=1, le=50, description="Most files to return."
 HitOffset = Annotated[
     int, Field(ge=0, le=2**31 - 1, description="How many of the best to skip: next_offset of the answer before.")
 ]
+Kind = Annotated[
+    str | None, Field(description="Only chunks of this kind, such as 'function', 'method', 'class', 'section'.")
+]
+Role = Annotated[
+    str | None, Field(description="Only files that are: source, test, example, docs, vendored or generated.")
+]
 RequireFresh = Annotated[
     bool, Field(description="Index what changed first, waiting up to 20 s; for code that was just edited.")
 ]
@@ -270,12 +276,8 @@ class Tools:
         repository: Annotated[str | None, Field(description="Only this repository: its name, path or id.")] = None,
         language: Annotated[str | None, Field(description="Only this language, such as 'python'.")] = None,
         path_glob: Annotated[str | None, Field(description="Only matching paths, such as 'src/**/*.ts'.")] = None,
-        kind: Annotated[
-            str | None, Field(description="Only chunks of this kind, such as 'function', 'method', 'class', 'section'.")
-        ] = None,
-        role: Annotated[
-            str | None, Field(description="Only files that are: source, test, example, docs, vendored or generated.")
-        ] = None,
+        kind: Kind = None,
+        role: Role = None,
         limit: HitLimit = 10,
         offset: HitOffset = 0,
         include_tests: Annotated[
