@@ -74,7 +74,7 @@ async def test_what_an_index_has_already_is_unchanged(service: Service, bench: B
 
 
 async def test_an_estimate_agrees_with_the_job_that_follows(service: Service, bench: Bench) -> None:
-    bench.write({f"m{n}.py": "def f():\n    return 1\n" * 60 for n in range(30)})
+    bench.write({f"m{n}.py": "def f(first):\n    return first.combined_with(second, third)\n" * 60 for n in range(30)})
     report = await service.estimate_indexing(str(bench.root))
     job = await bench.run()
     assert job.files_indexed == report.files_to_index == 35

@@ -84,7 +84,7 @@ def test_files_that_are_only_listed_cost_next_to_nothing() -> None:
 
 
 def test_chunks_follow_from_bytes_and_files() -> None:
-    assert expected_chunks(work(2_029, 21.684)) == pytest.approx(14_926, rel=0.05)
+    assert expected_chunks(work(1_661, 29.7)) == pytest.approx(24_251, rel=0.05)
     assert expected_chunks(Work(3, {})) == 0
 
 
