@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codebase_mcp.indexing.terms import stem
 from codebase_mcp.search.query import analyse
 from codebase_mcp.search.wording import MAX_TERMS, embedded_part, is_pattern, plain, rarest, words_of_pattern
 
@@ -83,6 +84,8 @@ def test_the_rarest_terms_of_a_long_query_are_kept() -> None:
     shorter = rarest(query, frequencies, 1_000)
     assert list(shorter.weights) == list(query.weights)[:MAX_TERMS]
     assert shorter.stems == query.stems & shorter.weights.keys()
+    assert {stem(part) for part in shorter.parts} <= shorter.stems
+    assert not shorter.initials
     assert shorter.identifiers == query.identifiers
     assert rarest(query, {}, 1_000).weights == {}
 

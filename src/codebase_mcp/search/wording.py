@@ -72,6 +72,8 @@ def rarest(query: Query, document_frequencies: Mapping[str, int], total: int) ->
         weights={term: weight for term, weight in query.weights.items() if term in kept},
         stems=query.stems & kept,
         joined=frozenset(stem(term.removeprefix(JOINED)) for term in kept if term.startswith(JOINED)),
+        initials=frozenset(),  # thousands of words in a row have every two letters among theirs
+        parts=frozenset(part for part in query.parts if stem(part) in kept),
     )
 
 
