@@ -89,6 +89,11 @@ READABLE = {edit, swap}
 """After these there still is a file to index."""
 
 
+def is_text(path: Path) -> bool:
+    """A file that an earlier run made binary stays so, however it is edited."""
+    return path.is_file() and b"\0" not in path.read_bytes()
+
+
 # --- when it happens ---
 
 
@@ -120,7 +125,9 @@ async def paths(site: Site, job_id: UUID, state: str) -> list[str]:
 
 async def disturb(site: Site, job_id: UUID, root: Path, seed: random.Random) -> dict[str, Callable[[Path], None]]:
     """Lets everything happen to a file that is still to do and to one that is done; what happened to the former."""
-    todo = [path for path in await paths(site, job_id, "pending") if not path.startswith(RENAMED)]
+    todo = [
+        path for path in await paths(site, job_id, "pending") if not path.startswith(RENAMED) and is_text(root / path)
+    ]
     done = [path for path in await paths(site, job_id, "indexed") if not path.startswith(RENAMED)]
     for path, happen in zip(seed.sample(done, len(done)), HAPPENINGS, strict=False):
         happen(root / path)
