@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,10 +52,12 @@ async def start(server: Server, corpus: Corpus, **arguments: object) -> str:
     return str(answer["job_id"])
 
 
-async def finished(server: Server, job_id: str, latencies: Latencies | None = None) -> dict[str, Any]:
+async def finished(
+    server: Server, job_id: str, latencies: Latencies | None = None, *, seconds: float = JOB_SECONDS
+) -> dict[str, Any]:
     """The report of a job that completed; asks for it, and for the list of jobs, until then."""
     latencies = latencies or Latencies()
-    deadline = time.monotonic() + JOB_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         report = await latencies.timed("get_job_status", server, "get_job_status", job_id=job_id)
         if report["status"] in TERMINAL:
@@ -64,7 +66,7 @@ async def finished(server: Server, job_id: str, latencies: Latencies | None = No
             return report
         await latencies.timed("list_background_jobs", server, "list_background_jobs", limit=20)
         await asyncio.sleep(ASK_SECONDS)
-    raise BenchmarkError(f"Job {job_id} did not end within {JOB_SECONDS:g} s.")
+    raise BenchmarkError(f"Job {job_id} did not end within {seconds:g} s.")
 
 
 def _seconds(report: dict[str, Any]) -> float:
@@ -166,6 +168,26 @@ class Load:
             await self.latencies.timed("list_background_jobs", self._server, "list_background_jobs", limit=20)
             await self.latencies.timed("search_code", self._server, "search_code", query=queries[turn % len(queries)])
             turn += 1
+            await asyncio.sleep(ASK_SECONDS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The jobs run for as long as the block does, and are cancelled then."""
+        self._job_ids = [await self._start(number) for number in range(len(self._corpora))]
+        keeping = asyncio.create_task(self._keep_running())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            for job_id in self._job_ids:
+                await _cancel(self._server, job_id)
+
+    async def _keep_running(self) -> None:
+        while True:
+            for number, job_id in enumerate(self._job_ids):
+                if await self._status(job_id) in TERMINAL:
+                    self._job_ids[number] = await self._start(number)
             await asyncio.sleep(ASK_SECONDS)
 
     async def cancel_all(self) -> dict[str, Any]:

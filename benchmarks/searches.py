@@ -20,7 +20,9 @@ from codebase_mcp.storage.vector_index import VectorIndex
 VECTOR_INDEX_SECONDS = 120.0
 
 
-async def vector_index_built(database: Database, settings: Settings) -> dict[str, Any]:
+async def vector_index_built(
+    database: Database, settings: Settings, seconds: float = VECTOR_INDEX_SECONDS
+) -> dict[str, Any]:
     """Waits until the worker has built the approximate index, which it does after the job and only for many rows."""
     embedder = open_embedder(settings)
     started = time.monotonic()
@@ -35,19 +37,19 @@ async def vector_index_built(database: Database, settings: Settings) -> dict[str
             return await vector_index.is_ready(connection, index)
 
     try:
-        await until(built, "the vector index is built", VECTOR_INDEX_SECONDS)
+        await until(built, "the vector index is built", seconds)
     except BenchmarkError:
         return {"is_built": False, "seconds_after_the_last_job": None}
     return {"is_built": True, "seconds_after_the_last_job": rounded(time.monotonic() - started)}
 
 
-async def time_searches(server: Server, queries: Sequence[str]) -> dict[str, Any]:
-    """Each query once, with default arguments; `in_server` leaves the protocol out."""
+async def time_searches(server: Server, queries: Sequence[str], **arguments: object) -> dict[str, Any]:
+    """Each query once, with default arguments but for those given; `in_server` leaves the protocol out."""
     through_mcp: list[float] = []
     in_server: list[float] = []
     without_results = 0
     for query in queries:
-        answer, seconds = await server.timed("search_code", query=query)
+        answer, seconds = await server.timed("search_code", query=query, **arguments)
         through_mcp.append(seconds)
         in_server.append(answer["latency_ms"] / 1e3)
         without_results += not answer["results"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,10 +102,14 @@ class Reader:
 
     def __init__(self) -> None:
         self.loads = 0
+        self.gates: dict[int, asyncio.Event] = {}
 
-    async def file_columns(self, _connection: object, _schema: str, _repository_id: int) -> FileColumns:
+    async def file_columns(self, _connection: object, _schema: str, repository_id: int) -> FileColumns:
         self.loads += 1
-        return columns([(self.loads * 10, 1)])
+        first_chunk_id = self.loads * 10
+        if gate := self.gates.get(repository_id):
+            await gate.wait()
+        return columns([(first_chunk_id, 1)])
 
     async def stem_postings(self, _connection: object, _schema: str, _repository_id: int) -> list[tuple[str, bytes]]:
         return []
@@ -134,6 +139,23 @@ async def test_one_version_of_a_repository_is_read_once(reader: Reader) -> None:
     kept = Catalogue()
     assert await corpora(kept, repository()) is await corpora(kept, repository())
     assert reader.loads == 1
+
+
+async def test_searches_that_come_at_once_read_a_repository_once(reader: Reader) -> None:
+    kept = Catalogue()
+    first, second = await asyncio.gather(corpora(kept, repository()), corpora(kept, repository()))
+    assert first is second
+    assert reader.loads == 1
+
+
+async def test_a_repository_that_is_slow_to_read_keeps_no_other_search_waiting(reader: Reader) -> None:
+    gate = reader.gates[1] = asyncio.Event()
+    kept = Catalogue()
+    slow = asyncio.create_task(corpora(kept, repository(1)))
+    await asyncio.wait_for(corpora(kept, repository(2)), 5)
+    assert not slow.done()
+    gate.set()
+    assert (await slow).file_count == 1
 
 
 async def test_a_new_version_is_read_at_once_when_no_job_is_active(reader: Reader) -> None:

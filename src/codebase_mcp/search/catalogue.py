@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -159,7 +160,7 @@ class Catalogue:
         self._clock = clock
         self._loaded: OrderedDict[tuple[str, int], tuple[float, RepositoryFiles]] = OrderedDict()
         self._corpora: OrderedDict[tuple[str, tuple[Repository, ...]], Corpus] = OrderedDict()
-        self._lock = asyncio.Lock()
+        self._locks: WeakValueDictionary[tuple[str, object], asyncio.Lock] = WeakValueDictionary()
 
     async def corpus(
         self,
@@ -173,32 +174,38 @@ class Catalogue:
 
         Of a repository whose id is in `changing` a version up to `RELOAD_SECONDS` old will do.
         """
-        async with self._lock:
-            parts = [
-                await self._files(connection, schema, repository, may_be_old=repository.id in changing)
-                for repository in repositories
-            ]
-            key = (schema, tuple(part.repository for part in parts))
+        parts = [
+            await self._files(connection, schema, repository, may_be_old=repository.id in changing)
+            for repository in repositories
+        ]
+        key = (schema, tuple(part.repository for part in parts))
+        async with self._alone(key):
             if key not in self._corpora:
                 self._corpora[key] = await asyncio.to_thread(build_corpus, parts)
+            corpus = self._corpora[key]
             self._corpora.move_to_end(key)
             _shrink(self._corpora, KEPT_CORPORA)
-            return self._corpora[key]
+            return corpus
+
+    def _alone(self, key: tuple[str, object]) -> asyncio.Lock:
+        """Who makes the same thing waits for the first to have made it; nobody waits for other things."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
     async def _files(
         self, connection: AsyncConnection, schema: str, repository: Repository, *, may_be_old: bool
     ) -> RepositoryFiles:
         key = (schema, repository.id)
-        loaded_at, files = self._loaded.get(key, (0.0, None))
-        is_current = files is not None and files.repository == repository
-        is_recent = may_be_old and self._clock() - loaded_at < RELOAD_SECONDS
-        if files is None or not (is_current or is_recent):
-            columns = await search_store.file_columns(connection, schema, repository.id)
-            stem_postings = await search_store.stem_postings(connection, schema, repository.id)
-            files = RepositoryFiles(repository, columns, stem_postings)
-            self._loaded[key] = (self._clock(), files)
-        self._loaded.move_to_end(key)
-        _shrink(self._loaded, KEPT_REPOSITORIES)
+        async with self._alone(key):
+            loaded_at, files = self._loaded.get(key, (0.0, None))
+            is_current = files is not None and files.repository == repository
+            is_recent = may_be_old and self._clock() - loaded_at < RELOAD_SECONDS
+            if files is None or not (is_current or is_recent):
+                columns = await search_store.file_columns(connection, schema, repository.id)
+                stem_postings = await search_store.stem_postings(connection, schema, repository.id)
+                files = RepositoryFiles(repository, columns, stem_postings)
+                self._loaded[key] = (self._clock(), files)
+            self._loaded.move_to_end(key)
+            _shrink(self._loaded, KEPT_REPOSITORIES)
         return files
 
 
