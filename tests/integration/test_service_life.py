@@ -14,16 +14,18 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError, DatabaseUnavailableError, EmbeddingError
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import Spawner
-from codebase_mcp.service import Service, diagnosis, life
+from codebase_mcp.service import Service, diagnosis, facade, life
 from codebase_mcp.service.life import Life
 from codebase_mcp.settings import Settings
-from codebase_mcp.storage import embedded
+from codebase_mcp.storage import embedded, search_store
 from codebase_mcp.storage.opening import OpenedDatabase
+from codebase_mcp.storage.search_store import FileColumns
 from tests.support import jobs
 from tests.support.postgres import temporary_data_dir
 from tests.support.runs import SHOP, Bench
@@ -101,6 +103,48 @@ async def test_a_database_that_comes_late_is_told_of_and_then_used(
     await service.ready(10)
     assert (await service.list_jobs()).total_count == 0
     await service.close()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The repositories whose files were read into memory."""
+    read_columns, found = search_store.file_columns, []
+
+    async def counted(connection: AsyncConnection, schema: str, repository_id: int) -> FileColumns:
+        found.append(repository_id)
+        return await read_columns(connection, schema, repository_id)
+
+    monkeypatch.setattr(search_store, "file_columns", counted)
+    return found
+
+
+async def test_a_rehearsed_service_has_read_what_the_first_search_needs(bench: Bench, reads: list[int]) -> None:
+    await bench.run()
+    service = Service(bench.settings)
+    await service.launch()
+    service.rehearse()
+    await until(lambda: len(reads) == 1, what="the rehearsal to read the repository")
+    assert (await service.search("ShoppingCart")).results
+    assert len(reads) == 1
+    await service.close()
+
+
+async def test_a_rehearsal_that_cannot_be_held_troubles_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, reads: list[int]
+) -> None:
+    async def away(_self: OpenedDatabase) -> None:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(OpenedDatabase, "open", away)
+    monkeypatch.setattr(facade, "REHEARSED_WITHIN_SECONDS", 0.05)
+    service = Service(bench.settings)
+    await service.launch()
+    service.rehearse()
+    with pytest.raises(DatabaseUnavailableError):
+        await service.ready(0.2)
+    await service.close()
+    assert not reads
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_a_service_that_is_closed_stops_trying_even_if_a_cancellation_is_lost(

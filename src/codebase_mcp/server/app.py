@@ -42,11 +42,12 @@ EMBEDDING_ERROR, INTERNAL_ERROR.
 
 
 def build_server(service: Service) -> FastMCP[None]:
-    """A server whose lifespan launches the service, without waiting for the database, and closes it."""
+    """A server whose lifespan launches and rehearses the service, without waiting for the database, and closes it."""
 
     @asynccontextmanager
     async def lifespan(_server: FastMCP[None]) -> AsyncIterator[None]:
         await service.launch()
+        service.rehearse()
         try:
             yield
         finally:

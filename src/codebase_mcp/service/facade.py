@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -25,6 +26,7 @@ from codebase_mcp.answers import (
 )
 from codebase_mcp.domain import Job, JobStatus
 from codebase_mcp.errors import (
+    CodebaseMcpError,
     DatabaseError,
     InvalidInputError,
     InvalidStatusError,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 POLL_SECONDS = 0.25
+REHEARSAL = "rehearsal of a search"
+REHEARSED_WITHIN_SECONDS = 60.0
 
 
 class Service:
@@ -65,6 +69,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._rehearsal: asyncio.Task[None] | None = None
 
     @cached_property
     def _life(self) -> Life:
@@ -96,8 +101,24 @@ class Service:
         """Waits for the database; after that long raises why it is not there."""
         await self._life.ready(within_seconds)
 
+    def rehearse(self) -> None:
+        """Loads in the background what the first search would have to wait for: the model and the project's files."""
+        self._rehearsal = asyncio.create_task(self._rehearsed())
+
+    async def _rehearsed(self) -> None:
+        if self._embedder.is_service:
+            return
+        # Whoever searches hears of what is wrong.
+        with contextlib.suppress(CodebaseMcpError):
+            await self._embedder.embed_query(REHEARSAL)
+            await self.ready(REHEARSED_WITHIN_SECONDS)
+            await self._searches.code.search(await self._request(REHEARSAL, None, {}))
+
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
+        if self._rehearsal is not None:
+            self._rehearsal.cancel()
+            await asyncio.wait([self._rehearsal])
         if "_looks" in self.__dict__:
             await self._looks.close()
         if "_embedder" in self.__dict__:
