@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from codebase_mcp.domain import Role
 from codebase_mcp.search import catalogue
-from codebase_mcp.search.catalogue import RELOAD_SECONDS, Catalogue, RepositoryFiles, build_corpus
+from codebase_mcp.search.catalogue import RELOAD_SECONDS, REST, Catalogue, RepositoryFiles, build_corpus
 from codebase_mcp.search.query import analyse
 from codebase_mcp.search.stems import explained_share
 from codebase_mcp.storage import search_store
@@ -44,10 +45,14 @@ _runs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4)), max_size=8).ma
 )
 
 
-@given(_runs, st.randoms(use_true_random=False))
-def test_a_chunk_id_belongs_to_the_file_whose_run_holds_it(runs: list[tuple[int, int]], random: Any) -> None:
+@given(_runs, st.randoms(use_true_random=False), st.booleans())
+def test_a_chunk_id_belongs_to_the_file_whose_run_holds_it(
+    runs: list[tuple[int, int]], random: Any, is_sparse: bool
+) -> None:
     random.shuffle(runs)
-    corpus = build_corpus([RepositoryFiles(repository(), columns(runs), [])])
+    with mock.patch.object(catalogue, "MOST_IDS_PER_CHUNK", 0 if is_sparse else 1000):
+        corpus = build_corpus([RepositoryFiles(repository(), columns(runs), [])])
+    assert is_sparse or not runs or corpus.position_of_id is not None
     ids = np.arange(0, 120, dtype=np.uint32)
     owners = {first + step: f"f{number}.py" for number, (first, size) in enumerate(runs) for step in range(size)}
     positions = corpus.chunk_positions(ids)
@@ -97,15 +102,25 @@ def test_deleted_files_left_in_the_stem_postings_are_dropped() -> None:
     assert corpus.stems.vocabulary == ("cooki",)
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Reader:
     """Stands in for the statements that load a repository, and counts them."""
 
     def __init__(self) -> None:
         self.loads = 0
         self.gates: dict[int, asyncio.Event] = {}
+        self.clock = Clock()
+        self.seconds = 0.0
 
     async def file_columns(self, _connection: object, _schema: str, repository_id: int) -> FileColumns:
         self.loads += 1
+        self.clock.now += self.seconds
         first_chunk_id = self.loads * 10
         if gate := self.gates.get(repository_id):
             await gate.wait()
@@ -121,13 +136,6 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     monkeypatch.setattr(search_store, "file_columns", reader.file_columns)
     monkeypatch.setattr(search_store, "stem_postings", reader.stem_postings)
     return reader
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def corpora(kept: Catalogue, item: Repository, *, changing: bool = False) -> catalogue.Corpus:
@@ -177,8 +185,36 @@ async def test_a_repository_under_a_job_is_read_again_only_after_a_while(reader:
     assert reader.loads == 2
 
 
+async def test_what_takes_long_to_read_is_read_again_all_the_later(reader: Reader) -> None:
+    clock = reader.clock = Clock()
+    kept = Catalogue(clock)
+    reader.seconds = 1.0
+    await corpora(kept, repository(version=1), changing=True)
+    clock.now += REST - 0.1
+    await corpora(kept, repository(version=2), changing=True)
+    assert reader.loads == 1
+    clock.now += 0.2
+    await corpora(kept, repository(version=2), changing=True)
+    assert reader.loads == 2
+
+
+async def test_while_a_changing_repository_is_read_again_others_get_the_version_before(reader: Reader) -> None:
+    clock = Clock()
+    kept = Catalogue(clock)
+    first = await corpora(kept, repository(version=1), changing=True)
+    clock.now += RELOAD_SECONDS + 0.1
+    gate = reader.gates[1] = asyncio.Event()
+    reading = asyncio.create_task(corpora(kept, repository(version=2), changing=True))
+    await asyncio.sleep(0)
+    assert await corpora(kept, repository(version=2), changing=True) is first
+    finished = asyncio.create_task(corpora(kept, repository(version=2)))
+    gate.set()
+    assert await finished is await reading is not first
+
+
 async def test_what_was_not_searched_lately_is_forgotten(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "KEPT_REPOSITORIES", 1)
+    monkeypatch.setattr(catalogue, "KEPT_CORPORA", 1)
     kept = Catalogue()
     await corpora(kept, repository(1))
     await corpora(kept, repository(2))

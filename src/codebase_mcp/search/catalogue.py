@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 RELOAD_SECONDS = 2.0
-"""While a job commits several times a second, its repository is read again at most this often."""
+"""While a job commits several times a second, its repository is read again at most this often …"""
+REST = 20
+"""… and at most once in so many times what reading takes, so that searches seldom meet it."""
 KEPT_REPOSITORIES = 64
 KEPT_CORPORA = 16
+MOST_IDS_PER_CHUNK = 16
+"""Ids of chunks are used once: many are dead after many changes. Each costs eight bytes."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -44,6 +48,8 @@ class Corpus:
     """Several repositories as one. Files are numbered by their first chunk, chunks through the files in that order.
 
     File `i` has the chunks `offsets[i]` up to `offsets[i + 1]`, whose ids start at `first_chunk_ids[i]`.
+    `position_of_id` has the number of each chunk by its id less the first one, -1 for dead ids and at the end; None
+    where too many ids are dead.
     """
 
     repositories: tuple[Repository, ...]
@@ -57,6 +63,7 @@ class Corpus:
     first_chunk_ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
     file_of_chunk: NDArray[np.int32]
+    position_of_id: NDArray[np.int64] | None
     stems: StemIndex
     id_order: NDArray[np.int64]
     sorted_ids: NDArray[np.int64]
@@ -74,6 +81,12 @@ class Corpus:
         if not self.file_count:
             return np.full(len(chunk_ids), -1)
         wanted = chunk_ids.astype(np.int64)
+        if self.position_of_id is None:
+            return self._searched_positions(wanted)
+        places = wanted - self.first_chunk_ids[0]
+        return np.asarray(self.position_of_id[np.clip(places, -1, len(self.position_of_id) - 1)])
+
+    def _searched_positions(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
         files = np.searchsorted(self.first_chunk_ids, wanted, side="right") - 1
         within = wanted - self.first_chunk_ids[files]
         positions = self.offsets[files] + within
@@ -123,10 +136,26 @@ def build_corpus(parts: Sequence[RepositoryFiles]) -> Corpus:
         first_chunk_ids=first_chunk_ids[order],
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
         file_of_chunk=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        position_of_id=_positions_by_id(first_chunk_ids[order], counts),
         stems=_stem_index(parts, file_ids[id_order], id_order),
         id_order=id_order,
         sorted_ids=file_ids[id_order],
     )
+
+
+def _positions_by_id(first_chunk_ids: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Looking a number up is ten times as fast as searching for it, which is felt from a hundred thousand chunks on."""
+    if not len(counts):
+        return None
+    chunk_count, ends = int(counts.sum()), first_chunk_ids + counts
+    span = int(ends.max() - first_chunk_ids[0])
+    if span > MOST_IDS_PER_CHUNK * chunk_count:
+        return None
+    positions = np.full(span + 1, -1)
+    numbers = np.arange(chunk_count)
+    run_starts = np.cumsum(counts) - counts
+    positions[numbers + np.repeat(first_chunk_ids - first_chunk_ids[0] - run_starts, counts)] = numbers
+    return positions
 
 
 def _joined(parts: Sequence[RepositoryFiles], column: Callable[[FileColumns], NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -153,14 +182,27 @@ def _stem_index(
     return build_stem_index(postings, len(sorted_ids))
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[_Value]):
+    """Something read from the database, when that was done and how long it took."""
+
+    value: _Value
+    read_at: float
+    seconds: float
+
+    def is_recent(self, now: float) -> bool:
+        """Whether it may still stand for something that changes all the time."""
+        return now - self.read_at < max(RELOAD_SECONDS, REST * self.seconds)
+
+
 class Catalogue:
     """Keeps the repositories searched lately, each as good as one version of it, and the corpora made of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._loaded: OrderedDict[tuple[str, int], tuple[float, RepositoryFiles]] = OrderedDict()
-        self._corpora: OrderedDict[tuple[str, tuple[Repository, ...]], Corpus] = OrderedDict()
-        self._locks: WeakValueDictionary[tuple[str, object], asyncio.Lock] = WeakValueDictionary()
+        self._files: OrderedDict[tuple[str, int], _Kept[RepositoryFiles]] = OrderedDict()
+        self._corpora: OrderedDict[tuple[str, tuple[int, ...]], _Kept[Corpus]] = OrderedDict()
+        self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     async def corpus(
         self,
@@ -172,41 +214,62 @@ class Catalogue:
     ) -> Corpus:
         """The corpus of these repositories.
 
-        Of a repository whose id is in `changing` a version up to `RELOAD_SECONDS` old will do.
+        Of repositories whose id is in `changing` an older version will do: one of the last `RELOAD_SECONDS`, or of
+        the last `REST` times what it took to read, or any while a newer one is being read.
         """
-        parts = [
-            await self._files(connection, schema, repository, may_be_old=repository.id in changing)
-            for repository in repositories
-        ]
-        key = (schema, tuple(part.repository for part in parts))
-        async with self._alone(key):
-            if key not in self._corpora:
-                self._corpora[key] = await asyncio.to_thread(build_corpus, parts)
-            corpus = self._corpora[key]
-            self._corpora.move_to_end(key)
-            _shrink(self._corpora, KEPT_CORPORA)
-            return corpus
+        key = (schema, tuple(repository.id for repository in repositories))
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        kept = self._corpora.get(key)
+        is_usable = kept is not None and _are_but_for(kept.value.repositories, repositories, changing)
+        if kept is not None and is_usable and lock.locked():
+            return kept.value
+        async with lock:
+            return await self._current(connection, schema, repositories, changing)
 
-    def _alone(self, key: tuple[str, object]) -> asyncio.Lock:
-        """Who makes the same thing waits for the first to have made it; nobody waits for other things."""
-        return self._locks.setdefault(key, asyncio.Lock())
+    async def _current(
+        self, connection: AsyncConnection, schema: str, repositories: Sequence[Repository], changing: Collection[int]
+    ) -> Corpus:
+        key = (schema, tuple(repository.id for repository in repositories))
+        kept = self._corpora.get(key)
+        if kept is None or not self._will_do(kept, kept.value.repositories, repositories, changing):
+            began = self._clock()
+            parts = [await self._read(connection, schema, repository, changing) for repository in repositories]
+            corpus = await asyncio.to_thread(build_corpus, parts)
+            kept = self._corpora[key] = _Kept(corpus, self._clock(), self._clock() - began)
+        self._corpora.move_to_end(key)
+        _shrink(self._corpora, KEPT_CORPORA)
+        return kept.value
 
-    async def _files(
-        self, connection: AsyncConnection, schema: str, repository: Repository, *, may_be_old: bool
+    async def _read(
+        self, connection: AsyncConnection, schema: str, repository: Repository, changing: Collection[int]
     ) -> RepositoryFiles:
         key = (schema, repository.id)
-        async with self._alone(key):
-            loaded_at, files = self._loaded.get(key, (0.0, None))
-            is_current = files is not None and files.repository == repository
-            is_recent = may_be_old and self._clock() - loaded_at < RELOAD_SECONDS
-            if files is None or not (is_current or is_recent):
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            kept = self._files.get(key)
+            if kept is None or not self._will_do(kept, [kept.value.repository], [repository], changing):
+                began = self._clock()
                 columns = await search_store.file_columns(connection, schema, repository.id)
                 stem_postings = await search_store.stem_postings(connection, schema, repository.id)
                 files = RepositoryFiles(repository, columns, stem_postings)
-                self._loaded[key] = (self._clock(), files)
-            self._loaded.move_to_end(key)
-            _shrink(self._loaded, KEPT_REPOSITORIES)
-        return files
+                kept = self._files[key] = _Kept(files, self._clock(), self._clock() - began)
+            self._files.move_to_end(key)
+            _shrink(self._files, KEPT_REPOSITORIES)
+            return kept.value
+
+    def _will_do(
+        self,
+        kept: _Kept[Any],
+        mine: Sequence[Repository],
+        wanted: Sequence[Repository],
+        changing: Collection[int],
+    ) -> bool:
+        is_current = tuple(mine) == tuple(wanted)
+        return is_current or (kept.is_recent(self._clock()) and _are_but_for(mine, wanted, changing))
+
+
+def _are_but_for(mine: Sequence[Repository], wanted: Sequence[Repository], changing: Collection[int]) -> bool:
+    """Whether these are the wanted versions, those of `changing` repositories aside."""
+    return all(one == other or other.id in changing for one, other in zip(mine, wanted, strict=True))
 
 
 def _shrink(kept: OrderedDict[_Key, _Value], limit: int) -> None:
