@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.errors import DatabaseError, SchemaMismatchError
 from codebase_mcp.storage import vector_index
@@ -49,6 +50,33 @@ async def test_a_search_can_use_it(database: Database, over_six: VectorIndex) ->
         await connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         plan = (await connection.execute(sa.text(f"EXPLAIN {nearest}"))).scalars().all()
     assert any(over_six.name in line for line in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "cache", "granted"), [(0, "4GB", "64MB"), (20_000_000, "4GB", "114MB"), (10**9, "400MB", "100MB")]
+)
+async def test_the_builder_takes_the_memory_that_the_rows_need_and_the_server_has(
+    database: Database, over_six: VectorIndex, monkeypatch: pytest.MonkeyPatch, row_bytes: int, cache: str, granted: str
+) -> None:
+    found: list[str] = []
+
+    async def look(connection: AsyncConnection, _index: VectorIndex) -> None:
+        found.append(await connection.scalar(sa.text("SHOW maintenance_work_mem")) or "")
+
+    monkeypatch.setattr(vector_index, "_create", look)
+    monkeypatch.setattr(vector_index, "ROW_OVERHEAD_BYTES", row_bytes)
+    take = vector_index._take_memory
+
+    async def of_a_server(connection: AsyncConnection, one: VectorIndex) -> None:
+        await connection.execute(sa.text(f"SET effective_cache_size = '{cache}'"))
+        await take(connection, one)
+
+    monkeypatch.setattr(vector_index, "_take_memory", of_a_server)
+    await vector_index.build(database, over_six, least_rows=1)
+    megabytes = (
+        int(found[0].removesuffix("kB")) // 1024 if found[0].endswith("kB") else int(found[0].removesuffix("MB"))
+    )
+    assert f"{megabytes}MB" == granted
 
 
 async def test_only_one_of_several_builders_builds(database: Database, over_six: VectorIndex) -> None:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 
+HALF_FLOAT_BYTES = 2
+ROW_OVERHEAD_BYTES = 800
+"""What pgvector holds of each row while it builds a graph with 16 links, besides the vector."""
+LEAST_KILOBYTES = 65_536
+
+
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
     """The index of one model's vectors in one project."""
@@ -43,9 +49,21 @@ async def build(database: Database, index: VectorIndex, *, least_rows: int) -> b
             return False
         is_wanted = await _is_wanted(connection, index, least_rows)
         if is_wanted:
+            await _take_memory(connection, index)
             await _create(connection, index)
         await connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext(:key))"), key)
         return is_wanted
+
+
+async def _take_memory(connection: AsyncConnection, index: VectorIndex) -> None:
+    """A graph that does not fit into memory is built many times slower: asks for as much as the server can give."""
+    row_bytes = index.dimensions * HALF_FLOAT_BYTES + ROW_OVERHEAD_BYTES
+    wanted = (
+        f"least(greatest((SELECT count(*) FROM \"{index.schema}\".embeddings) * {row_bytes} / 1024, {LEAST_KILOBYTES}),"
+        # What the server says of its memory, in pages of 8 kB; a quarter of it.
+        " (SELECT CAST(setting AS bigint) * 2 FROM pg_settings WHERE name = 'effective_cache_size'))"
+    )
+    await connection.execute(sa.text(f"SELECT set_config('maintenance_work_mem', {wanted} || 'kB', false)"))
 
 
 async def _create(connection: AsyncConnection, index: VectorIndex) -> None:
