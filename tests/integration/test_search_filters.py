@@ -157,8 +157,7 @@ def wide() -> dict[str, str]:
 async def brute_force(shelf: Shelf, request: SearchRequest, wanted: Callable[[Corpus], Any]) -> list[tuple[str, float]]:
     """Every file that `wanted` says is ranked, not only candidates; with a filter by kind, by the chunks it gives."""
     vector = _query_vector(await shelf.embedder.embed_query(request.query), 1)
-    async with shelf.database.transaction("search", SCHEMA) as connection:
-        await search_store.read_only_snapshot(connection)
+    async with shelf.database.snapshot("search", SCHEMA) as connection:
         coverage = await coverage_of(connection, SCHEMA, request, shelf.embedder.identity)
         corpus = await shelf.service._catalogue.corpus(connection, SCHEMA, coverage.repositories)
         looking = _Looking(connection, SCHEMA, coverage, corpus, request, vector, KindCatalogue())

@@ -52,12 +52,11 @@ async def test_a_search_can_use_it(database: Database, over_six: VectorIndex) ->
     assert any(over_six.name in line for line in plan), plan
 
 
-@pytest.mark.parametrize(
-    ("row_bytes", "cache", "granted"), [(0, "4GB", "64MB"), (20_000_000, "4GB", "114MB"), (10**9, "400MB", "100MB")]
-)
+@pytest.mark.parametrize("server", [(0, "4GB", "64MB"), (20_000_000, "4GB", "114MB"), (10**9, "400MB", "100MB")])
 async def test_the_builder_takes_the_memory_that_the_rows_need_and_the_server_has(
-    database: Database, over_six: VectorIndex, monkeypatch: pytest.MonkeyPatch, row_bytes: int, cache: str, granted: str
+    database: Database, over_six: VectorIndex, monkeypatch: pytest.MonkeyPatch, server: tuple[int, str, str]
 ) -> None:
+    row_bytes, cache, granted = server
     found: list[str] = []
 
     async def look(connection: AsyncConnection, _index: VectorIndex) -> None:

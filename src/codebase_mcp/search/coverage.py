@@ -37,16 +37,15 @@ async def coverage_of(
     state = await search_store.project_state(connection, schema, request.project_id, identity)
     jobs = {job.repo_path: job for job in state.jobs}
     known = await projects.list_repositories(connection) if state.has_schema else []
-    counts = await search_store.last_counts(connection, request.project_id) if known else {}
     without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
     if request.repository is None:
-        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True, counts=counts)
+        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True, counts=state.counts)
     names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
     chosen = scope.find_repositories(request.repository, known, also_known=names)
     wanted = str(request.repository).strip()
     first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
     is_whole = len(chosen) == len(known)
-    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=is_whole, counts=counts)
+    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=is_whole, counts=state.counts)
 
 
 def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:

@@ -54,13 +54,14 @@ async def nearest_files(
     repository_ids = [repository.id for repository in corpus.repositories]
     index = VectorIndex(schema, vector.model, vector.dimensions)
     found: list[tuple[int, float]] = []
-    if searched > EXACT_CHUNKS and await vector_index.is_ready(connection, index):
+    candidates = search_store.INDEX_CANDIDATES
+    if searched > EXACT_CHUNKS and await vector_index.prepare_scan(connection, index, candidates):
         found = await search_store.nearest_files_by_index(
             connection, schema, vector.model, vector.literal,
             dimensions=vector.dimensions, repository_ids=repository_ids, only=only,
         )  # fmt: skip
     # The index gives up before it has looked at everything: few rows may mean that a filter hides what is near.
-    if len(found) < min(searched, search_store.INDEX_CANDIDATES):
+    if len(found) < min(searched, candidates):
         if only is None and not is_whole_project:
             only = Restriction("file_id", corpus.file_ids.tolist())
         found = await search_store.nearest_files_by_scan(

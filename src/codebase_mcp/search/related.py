@@ -57,8 +57,7 @@ class RelatedService:
         started = time.perf_counter()
         check(request, line)
         schema = tables.schema_name(request.project_id)
-        async with self._database.transaction("search", schema) as connection:
-            await search_store.read_only_snapshot(connection)
+        async with self._database.snapshot("search", schema) as connection:
             coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._catalogue.corpus(connection, schema, coverage.repositories)
             file = await places.locate(connection, corpus, request.query, request.project_id)

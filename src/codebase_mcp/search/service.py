@@ -89,8 +89,7 @@ class SearchService:
     ) -> SearchAnswer | None:
         """The answer, from one state of the database; None when an older corpus would hide a file of it."""
         schema = tables.schema_name(request.project_id)
-        async with self._database.transaction("search", schema) as connection:
-            await search_store.read_only_snapshot(connection)
+        async with self._database.snapshot("search", schema) as connection:
             coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
             query_vector = _query_vector(vector, coverage.model_id)

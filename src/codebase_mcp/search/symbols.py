@@ -59,8 +59,7 @@ class SymbolService:
         started = time.perf_counter()
         asked = check(request)
         schema = tables.schema_name(request.project_id)
-        async with self._database.transaction("search", schema) as connection:
-            await search_store.read_only_snapshot(connection)
+        async with self._database.snapshot("search", schema) as connection:
             coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._catalogue.corpus(connection, schema, coverage.repositories)
             finding = _Finding(connection, schema, corpus, request, asked, self)

@@ -123,6 +123,14 @@ class Database:
             await connection.commit()
 
     @contextlib.asynccontextmanager
+    async def snapshot(self, pool: PoolName, project_schema: str | None = None) -> AsyncIterator[AsyncConnection]:
+        """A `transaction` that reads one state of the database and writes nothing."""
+        async with self._pool(pool).connection() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            yield await _in_schema(connection, project_schema)
+            await connection.commit()
+
+    @contextlib.asynccontextmanager
     async def maintenance(
         self, project_schema: str | None = None, *, autocommit: bool = True
     ) -> AsyncIterator[AsyncConnection]:

@@ -6,7 +6,7 @@ The connection's `schema_translate_map` names the project; text statements take 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -64,11 +64,16 @@ class LastCounts(NamedTuple):
 
 
 class ProjectState(NamedTuple):
-    """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran."""
+    """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran.
+
+    `counts` are by id and path of the repository; one has none before its files were listed, and when its jobs were
+    pruned.
+    """
 
     jobs: list[UnfinishedJob]
     has_schema: bool
     model_id: int | None
+    counts: dict[tuple[int, str], LastCounts]
 
 
 class SymbolRow(NamedTuple):
@@ -157,23 +162,13 @@ _LAST_COUNTS = f"""
 """
 
 
-async def last_counts(connection: AsyncConnection, project_id: str) -> dict[tuple[int, str], LastCounts]:
-    """By id and path of the repository; one has none before its files were listed, and when its jobs were pruned."""
-    rows = await connection.execute(sa.text(_LAST_COUNTS), {"project_id": project_id})
-    return {(row[0], row[1]): LastCounts(*row[2:]) for row in rows}
-
-
-async def read_only_snapshot(connection: AsyncConnection) -> None:
-    """Makes the rest of a transaction see one state of the database. It must be the first statement."""
-    await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-
-
 async def project_state(
     connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity
 ) -> ProjectState:
-    """What a project has: jobs that did not finish, a schema, and the number of an embedding model."""
+    """What a project has, as one statement: every search begins with it."""
     statement = sa.text(
-        "SELECT m.id, to_regclass(:repositories) IS NOT NULL, j.*"
+        "SELECT m.id, to_regclass(:repositories) IS NOT NULL,"
+        f" (SELECT json_agg(counted) FROM ({_LAST_COUNTS}) counted), j.*"
         f" FROM (SELECT 1) AS always LEFT JOIN {tables.CONTROL_SCHEMA}.embedding_models m"
         " ON m.provider = :provider AND m.model = :model AND m.revision = :revision"
         f" LEFT JOIN ({_UNFINISHED_JOBS}) j ON true"
@@ -184,8 +179,13 @@ async def project_state(
         "project_id": project_id,
     }  # fmt: skip
     rows = (await connection.execute(statement, arguments)).all()
-    jobs = [UnfinishedJob(*row[2:]) for row in rows if row[2] is not None]
-    return ProjectState(jobs, has_schema=rows[0][1], model_id=rows[0][0])
+    jobs = [UnfinishedJob(*row[3:]) for row in rows if row[3] is not None]
+    counts = {(row["repository_id"], row["repo_path"]): _last_counts(row) for row in rows[0][2] or ()}
+    return ProjectState(jobs, has_schema=rows[0][1], model_id=rows[0][0], counts=counts)
+
+
+def _last_counts(row: Mapping[str, int]) -> LastCounts:
+    return LastCounts(row["files_total"], row["files_skipped"], row["files_failed"])
 
 
 async def file_columns(connection: AsyncConnection, schema: str, repository_id: int) -> FileColumns:
@@ -296,9 +296,10 @@ async def nearest_files_by_index(
     repository_ids: Sequence[int],
     only: Restriction | None,
 ) -> list[tuple[int, float]]:
-    """(file id, cosine) of the chunks nearest to a vector through the HNSW index, best first; files repeat."""
-    await connection.execute(sa.text("SELECT set_config('hnsw.iterative_scan', 'strict_order', true)"))
-    await connection.execute(sa.text(f"SELECT set_config('hnsw.ef_search', '{INDEX_CANDIDATES}', true)"))
+    """(file id, cosine) of the chunks nearest to a vector through the HNSW index, best first; files repeat.
+
+    `vector_index.prepare_scan` must have said yes in this transaction.
+    """
     restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     distance = f"(vector::halfvec({dimensions:d})) <=> CAST({_QUERY} AS halfvec({dimensions:d}))".replace("::", r"\:\:")
     statement = sa.text(

@@ -59,7 +59,7 @@ async def _take_memory(connection: AsyncConnection, index: VectorIndex) -> None:
     """A graph that does not fit into memory is built many times slower: asks for as much as the server can give."""
     row_bytes = index.dimensions * HALF_FLOAT_BYTES + ROW_OVERHEAD_BYTES
     wanted = (
-        f"least(greatest((SELECT count(*) FROM \"{index.schema}\".embeddings) * {row_bytes} / 1024, {LEAST_KILOBYTES}),"
+        f'least(greatest((SELECT count(*) FROM "{index.schema}".embeddings) * {row_bytes} / 1024, {LEAST_KILOBYTES}),'
         # What the server says of its memory, in pages of 8 kB; a quarter of it.
         " (SELECT CAST(setting AS bigint) * 2 FROM pg_settings WHERE name = 'effective_cache_size'))"
     )
@@ -128,3 +128,16 @@ async def is_ready(connection: AsyncConnection, index: VectorIndex) -> bool:
         {"name": f'"{index.schema}".{index.name}'},
     )
     return bool(found)
+
+
+async def prepare_scan(connection: AsyncConnection, index: VectorIndex, candidates: int) -> bool:
+    """Whether the index is complete; if so, what follows in this transaction can take so many `candidates` from it."""
+    prepared = await connection.scalar(
+        sa.text(
+            "SELECT (SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(CAST(:name AS text)))"
+            " AND set_config('hnsw.iterative_scan', 'strict_order', true) <> ''"
+            " AND set_config('hnsw.ef_search', CAST(CAST(:candidates AS integer) AS text), true) <> ''"
+        ),
+        {"name": f'"{index.schema}".{index.name}', "candidates": candidates},
+    )
+    return bool(prepared)
