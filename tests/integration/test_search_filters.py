@@ -214,3 +214,20 @@ async def test_a_filter_that_hides_what_is_near_does_not_end_the_search_by_vecto
     monkeypatch.setattr(search_store, "INDEX_CANDIDATES", 20)
     shelf.embedder.synonyms["biscuit"] = "cookie"
     assert (await shelf.search("biscuit", **fields)).total_count >= 20
+
+
+async def test_a_large_project_without_its_index_is_searched_among_files_that_share_words(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = await shelf.repository()
+    await shelf.write(target, {"a.py": "def cookie(): pass\n", "b.py": "def biscuit(): pass\n"})
+    shelf.embedder.synonyms["biscuit"] = "cookie"
+    assert len((await shelf.search("cookie")).results) == 2
+    monkeypatch.setattr(dense, "SCANNED_CHUNKS", 1)
+    answer = await shelf.search("cookie")
+    assert [hit.file_path.rpartition("/")[2] for hit in answer.results] == ["a.py"]
+    assert any("vector index" in warning for warning in answer.warnings)
+    monkeypatch.setattr(dense, "EXACT_CHUNKS", 1)
+    assert await vector_index.build(shelf.database, VectorIndex(SCHEMA, target.model_id, DIMENSIONS), least_rows=1)
+    answer = await shelf.search("cookie")
+    assert (len(answer.results), answer.warnings) == (2, [])

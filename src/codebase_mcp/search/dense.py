@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NEAREST_FILES = 60
 EXACT_CHUNKS = 50_000
 """Up to so many chunks a scan is as fast as the index, and exact."""
+SCANNED_CHUNKS = 200_000
+"""Without an index a scan of more would keep people waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,14 @@ class QueryVector:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """Files of the corpus, best first; `unknown_ids` are near files that the corpus does not have."""
+    """Files of the corpus, best first; `unknown_ids` are near files that the corpus does not have.
+
+    `is_partial` says that only plausible files were looked at.
+    """
 
     files: list[int]
     unknown_ids: list[int]
+    is_partial: bool = False
 
 
 async def nearest_files(
@@ -47,15 +53,23 @@ async def nearest_files(
     *,
     allowed: NDArray[np.bool_] | None,
     is_whole_project: bool,
+    plausible: Callable[[], NDArray[np.bool_]] | None = None,
     of_kind: NDArray[np.bool_] | None = None,
 ) -> Nearest:
-    """The files with the headers nearest to the query among those allowed, and of these among the chunks `of_kind`."""
+    """The files with the headers nearest to the query among those allowed, and of these among the chunks `of_kind`.
+
+    Of a large project whose index is not built yet only the `plausible` ones, if those are given.
+    """
     only, searched = _restriction(corpus, allowed, of_kind)
     repository_ids = [repository.id for repository in corpus.repositories]
     index = VectorIndex(schema, vector.model, vector.dimensions)
     found: list[tuple[int, float]] = []
     candidates = search_store.INDEX_CANDIDATES
-    if searched > EXACT_CHUNKS and await vector_index.prepare_scan(connection, index, candidates):
+    has_index = searched > EXACT_CHUNKS and await vector_index.prepare_scan(connection, index, candidates)
+    is_partial = plausible is not None and not has_index and searched > SCANNED_CHUNKS
+    if plausible is not None and is_partial:
+        only, searched = _restriction(corpus, plausible(), of_kind)
+    if has_index:
         found = await search_store.nearest_files_by_index(
             connection, schema, vector.model, vector.literal,
             dimensions=vector.dimensions, repository_ids=repository_ids, only=only,
@@ -68,7 +82,7 @@ async def nearest_files(
             connection, schema, vector.model, vector.literal,
             repository_ids=repository_ids, only=only, limit=NEAREST_FILES,
         )  # fmt: skip
-    return _known(corpus, found)
+    return replace(_known(corpus, found), is_partial=is_partial)
 
 
 def _restriction(

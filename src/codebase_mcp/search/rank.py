@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CANDIDATES_BY_SIGNAL = 20
 DEFINING_CANDIDATES = 10
+PLAUSIBLE_BY_SIGNAL = 1_000
 COSINE_IN_CHUNK = 0.7
 _COPIED = (Role.GENERATED, Role.VENDORED)
 
@@ -74,6 +75,14 @@ def candidate_files(evidence: Evidence, nearest: Sequence[int], allowed: NDArray
     found.update(_defining(evidence))
     has_chunks = np.diff(corpus.offsets) > 0
     return sorted(file for file in found if has_chunks[file] and (allowed is None or allowed[file]))
+
+
+def plausible_files(evidence: Evidence) -> NDArray[np.bool_]:
+    """Many more files than candidates, by words and names alone."""
+    plausible = np.zeros(evidence.corpus.file_count, dtype=bool)
+    for values in (evidence.lexical.files, evidence.stem_share):
+        plausible[highest(values, PLAUSIBLE_BY_SIGNAL)] = True
+    return plausible
 
 
 def _defining(evidence: Evidence) -> Iterable[int]:

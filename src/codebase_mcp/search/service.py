@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from codebase_mcp.indexing.embed import Embedder
 
 NEWER_CHUNKS_LOOKED_AT = 200
+WITHOUT_INDEX = (
+    "Files that share no word with the query may be missing: the vector index of this large project is still to be "
+    "built, which begins when its jobs have ended."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class _Looking:
             why = scope.nothing_matches(self.corpus, filters)
             return Found(query, [], [], 0, has_vectors=False, warnings=(why,))
         evidence = await self._evidence(query, allowed, of_kind)
-        nearest = await self._nearest(allowed, of_kind)
+        nearest = await self._nearest(evidence, allowed, of_kind)
         if await self._has_replacements(nearest.unknown_ids, evidence.lexical.newer_chunk_ids):
             return None
         candidates = rank.candidate_files(evidence, nearest.files, allowed)
@@ -176,6 +180,7 @@ class _Looking:
         ranked = once_per_path(self.corpus, ranked)
         shown = ranked[self.request.offset :][: self.request.limit]
         chunks = await self._chunks(evidence, cosines, [item.file for item in shown], of_kind)
+        told += (WITHOUT_INDEX,) if nearest.is_partial else ()
         return None if chunks is None else Found(query, shown, chunks, len(ranked), bool(cosines.files), told)
 
     async def _query(self) -> tuple[Query, tuple[str, ...]]:
@@ -216,12 +221,15 @@ class _Looking:
         pushed_down = scope.pushed_down_files(corpus, self.request, query)
         return Evidence(corpus, query, scores, shares, named, pushed_down)
 
-    async def _nearest(self, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None) -> dense.Nearest:
+    async def _nearest(
+        self, evidence: Evidence, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None
+    ) -> dense.Nearest:
         if self.vector is None:
             return dense.Nearest([], [])
         return await dense.nearest_files(
             self.connection, self.schema, self.corpus, self.vector,
-            allowed=allowed, is_whole_project=self.coverage.is_whole_project, of_kind=of_kind,
+            allowed=allowed, is_whole_project=self.coverage.is_whole_project,
+            plausible=lambda: rank.plausible_files(evidence), of_kind=of_kind,
         )  # fmt: skip
 
     async def _has_replacements(self, file_ids: Sequence[int], chunk_ids: NDArray[np.int64]) -> bool:
