@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +17,12 @@ from hypothesis.extra import numpy as st_numpy
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.embed import MODEL_DIRECTORY, LocalEmbedder, checked_vectors, local_embedder, open_embedder
+from codebase_mcp.indexing.static_table import StaticTable
 from codebase_mcp.indexing.terms import header
 from codebase_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -137,44 +138,37 @@ def test_any_query_gives_a_unit_or_zero_vector(text: str) -> None:
 
 async def test_the_event_loop_runs_on_while_texts_are_embedded() -> None:
     embedder = LocalEmbedder()
-    with embedder._turn:
+    with embedder._loading:
         waiting = asyncio.create_task(embedder.embed_query("parse"))
         _, pending = await asyncio.wait({waiting}, timeout=0.05)
     assert pending == {waiting}
     assert (await waiting).any()
 
 
-class CountingModel:
-    """Notes how many threads are inside at once, and how much each is given."""
+async def test_the_table_is_read_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loads = StaticTable.load, []
 
-    def __init__(self) -> None:
-        self.inside = 0
-        self.most_inside = 0
-        self.sizes: list[int] = []
+    def counted(directory: Path) -> StaticTable:
+        loads.append(directory)
+        return load(directory)
 
-    def encode(self, texts: list[str], **_: object) -> NDArray[np.float32]:
-        self.inside += 1
-        self.most_inside = max(self.most_inside, self.inside)
-        self.sizes.append(len(texts))
-        threading.Event().wait(0.02)
-        self.inside -= 1
-        return np.ones((len(texts), 256), dtype=np.float32)
-
-
-async def test_threads_take_turns_in_the_model() -> None:
+    monkeypatch.setattr(StaticTable, "load", counted)
     embedder = LocalEmbedder()
-    embedder._model = model = CountingModel()  # type: ignore[assignment]
-    await asyncio.gather(*(embedder.embed_query("parse") for _ in range(5)))
-    assert len(model.sizes) == 5
-    assert model.most_inside == 1
+    first, *others = await asyncio.gather(*(embedder.embed_query("parse") for _ in range(5)))
+    assert all(np.array_equal(first, other) for other in others)
+    assert len(loads) == 1
 
 
-async def test_a_long_list_of_documents_lets_queries_in_between() -> None:
-    embedder = LocalEmbedder()
-    embedder._model = model = CountingModel()  # type: ignore[assignment]
-    vectors = await embedder.embed_documents(["parse"] * 2_500)
-    assert model.sizes == [1024, 1024, 452]
-    assert len(vectors) == 2_500
+async def test_documents_are_embedded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, sizes = StaticTable.sums, []
+
+    def noted(table: StaticTable, texts: Sequence[str]) -> NDArray[np.float32]:
+        sizes.append(len(texts))
+        return sums(table, texts)
+
+    monkeypatch.setattr(StaticTable, "sums", noted)
+    assert len(await local_embedder().embed_documents(["parse"] * 2_500)) == 2_500
+    assert sizes == [1024, 1024, 452]
 
 
 def in_a_fresh_process(code: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -209,7 +203,7 @@ def test_naming_the_model_does_not_load_it(tmp_path: Path) -> None:
     code = """
 import sys
 from codebase_mcp.indexing.embed import local_embedder
-print(local_embedder().identity.provider, {"model2vec", "tokenizers", "safetensors"} & set(sys.modules))
+print(local_embedder().identity.provider, {"tokenizers", "safetensors"} & set(sys.modules))
 """
     assert in_a_fresh_process(code, tmp_path).stdout == "local set()\n"
 

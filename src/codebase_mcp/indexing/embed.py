@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
+from codebase_mcp.indexing.static_table import StaticTable
 from codebase_mcp.indexing.terms import split_identifier, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from model2vec import StaticModel
     from numpy.typing import ArrayLike, NDArray
 
     from codebase_mcp.domain import ParsedFile
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 MODEL_DIRECTORY = Path(__file__).parent / "model"
 MODEL_NAME = "codebase-mcp-minilm-256"
-TEXTS_PER_TURN = 1024
-"""Documents embedded before a waiting query gets its turn: about 0.1 s of work."""
+TEXTS_AT_ONCE = 1024
+"""Bounds the memory: each token of a text takes 1 kB while it is summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,8 @@ class LocalEmbedder:
     def __init__(self, directory: Path = MODEL_DIRECTORY) -> None:
         self.identity, self.dimensions = _read_config(directory)
         self._directory = directory
-        self._model: StaticModel | None = None
-        # The library changes settings of its tokenizer on each call, so two threads must not be in it at once.
-        self._turn = threading.Lock()
+        self._table: StaticTable | None = None
+        self._loading = threading.Lock()
 
     async def prepare(self, *, seconds: float | None = None) -> None:
         pass
@@ -117,16 +115,16 @@ class LocalEmbedder:
         return vector
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        turns = [texts[start : start + TEXTS_PER_TURN] for start in range(0, len(texts), TEXTS_PER_TURN)]
+        table = self._loaded()
+        turns = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         nothing = np.zeros((0, self.dimensions), dtype=np.float32)
-        return np.concatenate([nothing, *map(self._embed_turn, turns)])
+        return np.concatenate([nothing, *(checked_vectors(table.sums(t), len(t), self.dimensions) for t in turns)])
 
-    def _embed_turn(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        with self._turn:
-            if self._model is None:
-                self._model = _load_table(self._directory)
-            means = self._model.encode(texts, max_length=None, use_multiprocessing=False)
-        return checked_vectors(means, len(texts), self.dimensions)
+    def _loaded(self) -> StaticTable:
+        with self._loading:
+            if self._table is None:
+                self._table = _load_table(self._directory)
+            return self._table
 
 
 def _read_config(directory: Path) -> tuple[EmbedderIdentity, int]:
@@ -137,20 +135,11 @@ def _read_config(directory: Path) -> tuple[EmbedderIdentity, int]:
         raise _unreadable(directory, error) from error
 
 
-def _load_table(directory: Path) -> StaticModel:
-    # Its threads would compete with the processes that parse, and it warns when a process forks after using them.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from model2vec import StaticModel
+def _load_table(directory: Path) -> StaticTable:
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-    from tokenizers import Tokenizer
 
     try:
-        tensors = load_file(directory / "model.safetensors")
-        # Shipped as 8-bit rows with a scale each; float32 in memory, because the library is fastest without scales.
-        rows = tensors["embeddings"] * tensors["weights"][:, None]
-        tokenizer = Tokenizer.from_buffer((directory / "tokenizer.json").read_bytes())
-        return StaticModel(rows, tokenizer, normalize=False)
+        return StaticTable.load(directory)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(directory, error) from error
 

@@ -36,7 +36,7 @@ JOBS_NAMED = 5
 SERVICE_SECONDS = 10.0
 """An embedding service may have to load its model first."""
 WORKER_STOP_SECONDS = 5.0
-_PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter-language-pack", "model2vec", "numpy")
+_PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter-language-pack", "tokenizers", "numpy")
 
 
 async def examine(settings: Settings, life: Life) -> list[Check]:
