@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError, DatabaseUnavailableError, EmbeddingError
+from codebase_mcp.indexing.embed import MODEL_DIRECTORY, LocalEmbedder
+from codebase_mcp.indexing.static_table import StaticTable
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import Spawner
 from codebase_mcp.service import Service, diagnosis, facade, life
@@ -127,6 +130,24 @@ async def test_a_rehearsed_service_has_read_what_the_first_search_needs(bench: B
     assert (await service.search("ShoppingCart")).results
     assert len(reads) == 1
     await service.close()
+
+
+def test_a_model_that_cannot_be_loaded_ahead_is_complained_of_by_who_searches(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copy(MODEL_DIRECTORY / "config.json", tmp_path)
+    monkeypatch.setattr(facade, "open_embedder", lambda _settings: LocalEmbedder(tmp_path))
+    Service(bench.settings).preload()
+    with pytest.raises(EmbeddingError, match="Reinstall"):
+        LocalEmbedder(tmp_path).load()
+
+
+async def test_a_preloaded_model_is_not_loaded_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = LocalEmbedder()
+    monkeypatch.setattr(facade, "open_embedder", lambda _settings: embedder)
+    Service(bench.settings).preload()
+    monkeypatch.setattr(StaticTable, "load", None)
+    assert (await embedder.embed_query("parse")).any()
 
 
 async def test_a_rehearsal_that_cannot_be_held_troubles_nobody(

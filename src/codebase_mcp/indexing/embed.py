@@ -114,6 +114,10 @@ class LocalEmbedder:
         vector: NDArray[np.float32] = (await asyncio.to_thread(self._embed, [split]))[0]
         return vector
 
+    def load(self) -> None:
+        """Blocking. What the first text would wait for; EmbeddingError when the files cannot be used."""
+        self._loaded()
+
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         table = self._loaded()
         turns = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]

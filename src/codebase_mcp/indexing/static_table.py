@@ -48,7 +48,7 @@ class StaticTable:
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         sums = np.zeros((len(tokens), self._rows.shape[1]), dtype=np.float32)
         # Texts of one length at a time make rectangles, which numpy sums twice as fast as ragged runs.
-        for length in np.unique(lengths[lengths > 0]).tolist():
+        for length in set(lengths[lengths > 0].tolist()):
             places = np.flatnonzero(lengths == length)
             sums[places] = self._rows[np.array([tokens[place] for place in places])].sum(axis=1)
         return sums

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import importlib
 import logging
 import os
 from contextlib import asynccontextmanager
@@ -14,8 +11,6 @@ from typing import TYPE_CHECKING
 # start us in, and its log lines go through ours.
 os.environ.setdefault("FASTMCP_ENV_FILE", os.devnull)
 os.environ.setdefault("FASTMCP_LOG_ENABLED", "false")
-# The store of its sessions checks the types of its own calls, for which it is compiled anew at every start.
-os.environ.setdefault("PY_KEY_VALUE_DISABLE_BEARTYPE", "true")
 
 from fastmcp import FastMCP
 from fastmcp.tools import Tool
@@ -46,13 +41,6 @@ EMBEDDING_ERROR, INTERNAL_ERROR.
 """
 
 
-def _load_session_store() -> None:
-    """FastMCP imports it in the first call of a tool, which would wait for that."""
-    for name in ("key_value.aio.adapters.pydantic", "key_value.aio.stores.memory"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-
-
 def build_server(service: Service) -> FastMCP[None]:
     """A server whose lifespan launches and rehearses the service, without waiting for the database, and closes it."""
 
@@ -60,11 +48,9 @@ def build_server(service: Service) -> FastMCP[None]:
     async def lifespan(_server: FastMCP[None]) -> AsyncIterator[None]:
         await service.launch()
         service.rehearse()
-        loading = asyncio.create_task(asyncio.to_thread(_load_session_store))
         try:
             yield
         finally:
-            await loading
             await service.close()
 
     # It logs every error of a tool with a traceback, the caller's mistakes included; the mapper logs what matters.

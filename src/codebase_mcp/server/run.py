@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
+import os
 import signal
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from codebase_mcp.errors import InvalidInputError
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from fastmcp import FastMCP
 
     from codebase_mcp.service import Service
+
+# FastMCP's store of sessions checks the types of its own calls, for which it is compiled anew at every start.
+os.environ.setdefault("PY_KEY_VALUE_DISABLE_BEARTYPE", "true")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OPEN_REQUESTS_SECONDS = 1
@@ -85,10 +92,21 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket) -> 
 
 
 def _build(make_service: Callable[[], Service]) -> FastMCP[None]:
-    # Slow to import: whatever can go wrong before should do so first.
+    # Slow to import: whatever can go wrong before should do so first, and what is slow as well goes on beside.
+    service = make_service()
+    preloading = threading.Thread(target=_preload, args=[service], name="preloading", daemon=True)
+    preloading.start()
     from codebase_mcp.server.app import build_server
 
-    return build_server(make_service())
+    return build_server(service)
+
+
+def _preload(service: Service) -> None:
+    """What the first call of a tool would wait for: the model, and the store of sessions that FastMCP imports late."""
+    service.preload()
+    for name in ("key_value.aio.adapters.pydantic", "key_value.aio.stores.memory"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _on_stop_signals(begin: Callable[[], None]) -> None:

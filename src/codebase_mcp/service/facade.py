@@ -33,7 +33,7 @@ from codebase_mcp.errors import (
     JobNotFoundError,
     ProjectNotFoundError,
 )
-from codebase_mcp.indexing.embed import open_embedder
+from codebase_mcp.indexing.embed import LocalEmbedder, open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.search import related, symbols
@@ -101,16 +101,21 @@ class Service:
         """Waits for the database; after that long raises why it is not there."""
         await self._life.ready(within_seconds)
 
+    def preload(self) -> None:
+        """Blocking. Loads the model, unless that is a service's."""
+        # Whoever searches hears of what is wrong.
+        with contextlib.suppress(CodebaseMcpError):
+            if isinstance(self._embedder, LocalEmbedder):
+                self._embedder.load()
+
     def rehearse(self) -> None:
-        """Loads in the background what the first search would have to wait for: the model and the project's files."""
+        """Searches in the background, so that the first search of a user finds the project's files in memory."""
         self._rehearsal = asyncio.create_task(self._rehearsed())
 
     async def _rehearsed(self) -> None:
-        if self._embedder.is_service:
-            return
-        # Whoever searches hears of what is wrong.
         with contextlib.suppress(CodebaseMcpError):
-            await self._embedder.embed_query(REHEARSAL)
+            if self._embedder.is_service:
+                return
             await self.ready(REHEARSED_WITHIN_SECONDS)
             await self._searches.code.search(await self._request(REHEARSAL, None, {}))
 
