@@ -326,7 +326,7 @@ def test_a_file_that_is_named_by_its_path_is_a_candidate_and_comes_first() -> No
         parsed_file("web/cart.py", "cart cart\n"),
     ]
     evidence = evidence_of("shop/cart.py", files)
-    mentioned = mentioned_files(mentions("shop/cart.py"), evidence.corpus.paths)
+    mentioned = mentioned_files(mentions("shop/cart.py"), evidence.corpus.paths, evidence.corpus.stems)
     evidence = replace(evidence, mentioned=mentioned, stem_share=np.zeros(3))
     assert ranked_paths(evidence)[0] == "shop/cart.py"
 

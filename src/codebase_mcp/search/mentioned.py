@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from codebase_mcp.indexing.terms import file_stem_terms
+from codebase_mcp.search.stems import StemIndex, files_with
+
 MOST_MENTIONS = 50
 _PATH = re.compile(
     r"(?<![\w./\\@+~-])(?P<path>[\w./\\@+~-]*[\w+-]\.[A-Za-z]\w{0,9})(?![\w/\\]|\.\w)"
@@ -17,10 +20,15 @@ _SEPARATOR = re.compile(r"[/\\]+")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """`parts` are the lower-case directories and the name, the name last; `line` is 0 where none is given."""
+    """`parts` are the directories and the name, the name last; `line` is 0 where none is given."""
 
     parts: tuple[str, ...]
     line: int
+
+    @property
+    def spellings(self) -> tuple[str, str]:
+        """As a path below some root: `src/mod.rs` goes by its directory's name where that is indexed too."""
+        return "/".join(self.parts), self.parts[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +50,29 @@ def _mention(match: re.Match[str]) -> Mention:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in _SEPARATOR.split(path.lower()) if part not in {"", ".", ".."})
+    return tuple(part for part in _SEPARATOR.split(path) if part not in {"", ".", ".."})
 
 
-def mentioned_files(asked: Sequence[Mention], paths: Sequence[str]) -> dict[int, MentionedFile]:
+def mentioned_files(asked: Sequence[Mention], paths: Sequence[str], index: StemIndex) -> dict[int, MentionedFile]:
     """Positions of the files with the name that ends a mentioned path, by how many directories they share with it."""
-    names = tuple({item.parts[-1] for item in asked})
-    if not names:
-        return {}
-    by_name: dict[str, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
-    for place, path in enumerate(paths):
-        if path.lower().endswith(names):
-            parts = _parts(path)
-            by_name[parts[-1]].append((place, parts))
-    shares: dict[int, float] = {}
+    shares: dict[int, float] = defaultdict(float)
     lines: dict[int, list[int]] = defaultdict(list)
     for item in asked:
-        shared = {place: _shared(item.parts, parts) for place, parts in by_name[item.parts[-1]]}
+        likely = {file for path in item.spellings for file in files_with(index, file_stem_terms(path))}
+        shared = {file: _shared(item.parts, _parts(paths[file])) for file in likely}
         most = max(shared.values(), default=0)
-        for place, count in shared.items():
-            shares[place] = max(shares.get(place, 0.0), count / most)
-            if count == most and item.line:
-                lines[place].append(item.line)
-    return {place: MentionedFile(share, tuple(lines[place])) for place, share in shares.items()}
+        for file in sorted(file for file, count in shared.items() if count):
+            shares[file] = max(shares[file], shared[file] / most)
+            if shared[file] == most and item.line:
+                lines[file].append(item.line)
+    return {file: MentionedFile(share, tuple(lines[file])) for file, share in shares.items()}
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:
     """How many parts two paths share, from the name upwards."""
     count = 0
     for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
+        if one.lower() != other.lower():
             break
         count += 1
     return count

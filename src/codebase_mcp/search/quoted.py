@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-MOST_CHUNKS = 40
+MOST_CHUNKS = 12
 """What has a run of the query's words is among its best chunks by single words."""
 MOST_WORDS = 300
 MOST_PLACES = 30

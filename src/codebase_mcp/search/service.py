@@ -228,7 +228,7 @@ class _Looking:
             named = kinds.of_that_kind(named, kinds.kind_name(self.request.kind))
         scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed, of_kind)
         pushed_down = scope.pushed_down_files(corpus, self.request, query)
-        files = mentioned.mentioned_files(mentioned.mentions(query.text), corpus.paths)
+        files = mentioned.mentioned_files(mentioned.mentions(query.text), corpus.paths, corpus.stems)
         return Evidence(corpus, query, scores, shares, named, pushed_down, files)
 
     async def _quoted(self, evidence: Evidence, candidates: Sequence[int]) -> dict[int, float]:
