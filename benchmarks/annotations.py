@@ -16,7 +16,9 @@ from benchmarks.corpora import SourceDistribution
 
 FOLDER = Path(__file__).resolve().parent / "annotated"
 Category = Literal["semantic", "architecture", "symbol"]
-Tag = Literal["content", "docs", "error_message", "facade", "paraphrase", "path", "sibling", "snippet", "tests"]
+Tag = Literal[
+    "content", "docs", "error_message", "facade", "paraphrase", "path", "sibling", "snippet", "tests", "trace"
+]
 
 
 class Record(BaseModel):

@@ -13,7 +13,7 @@ from benchmarks.installation import temporary_installation
 
 PACKAGES = ("falcon", "zizmor", "libsass", "pythonnet", "gojsonnet")
 """Of five languages, and small enough to be indexed in seconds."""
-FLOORS = {"overall": 0.60, "semantic": 0.50, "symbol": 0.90}
+FLOORS = {"overall": 0.72, "semantic": 0.68, "symbol": 0.93}
 """NDCG@10, some hundredths below what was measured; what is worse was broken."""
 
 

@@ -66,7 +66,9 @@ def test_a_query_keeps_what_its_tags_promise(package: Package, query: AnnotatedQ
         if "paraphrase" in query.tags:
             assert not _stems(path.stem) & _stems(query.query)
         if "path" in query.tags:
-            assert path.as_posix().endswith(query.query)
+            assert path.as_posix().endswith(re.sub(r":\d+$", "", query.query))
+        if "trace" in query.tags:
+            assert path.name in query.query
         if "tests" in query.tags:
             assert "test" in path.as_posix()
 

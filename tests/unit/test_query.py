@@ -80,3 +80,16 @@ def test_any_text_can_be_analysed(text: str) -> None:
 def test_a_query_without_words_has_no_terms(text: str) -> None:
     query = analyse(text)
     assert (query.weights, query.stems, query.identifiers) == ({}, frozenset(), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("Session", 0.0),
+        ("session cookie flags", 0.0),
+        ("parse session cookie flags twice", 2 / 7),
+        ("refuse tree entries windows would take for git folders hidden below checkout root", 1.0),
+    ],
+)
+def test_a_query_is_long_by_the_words_that_tell_something(text: str, length: float) -> None:
+    assert analyse(text).length == pytest.approx(length)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from codebase_mcp.search.catalogue import build_corpus
 from codebase_mcp.search.definitions import main_definitions, named_definitions, single_word_values, start_bonus
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines
 from codebase_mcp.search.lexical import score_chunks
+from codebase_mcp.search.mentioned import MentionedFile, mentioned_files, mentions
 from codebase_mcp.search.models import SearchRequest
 from codebase_mcp.search.query import analyse
-from codebase_mcp.search.rank import Evidence, best_chunks, candidate_files, features_of, rank_files
+from codebase_mcp.search.rank import Evidence, best_chunks, candidate_files, features_of, likeliest_chunks, rank_files
 from codebase_mcp.search.scope import pushed_down_files
 from codebase_mcp.search.signals import SIGNALS, contributions, explained
 from codebase_mcp.search.stems import explained_share
@@ -115,6 +117,7 @@ def test_features_of_a_file_are_what_the_formula_says() -> None:
     assert features["header"].tolist() == [0.6, 0.0]
     assert features["chunks"].tolist() == pytest.approx([np.log(3), np.log(2)])
     assert features["stem"].tolist() == [1.0, 0.0]
+    assert features["stem_of_many"].tolist() == [0.0, 0.0]
     assert features["parent"].tolist() == [1.0, 0.0]
     assert features["stem_length"].tolist() == [2.0, 1.0]
     assert features["definitions"].tolist() == pytest.approx([np.log(2), 0.0])
@@ -295,9 +298,59 @@ def test_words_and_meaning_in_one_chunk_count_for_more_than_in_two() -> None:
     assert [item.file for item in rank_files(evidence, cosines, [0, 1])] == [1, 0]
 
 
+def test_a_long_question_goes_by_what_the_code_says_a_short_one_by_names() -> None:
+    files = [
+        parsed_file("file.py", "file\n"),
+        parsed_file("checkout.py", "refuse names tree windows\n", "take\n", "git\n", "x\n", "y\n"),
+    ]
+    long = "refuse file names in a tree that windows would take for a git folder somewhere else"
+    assert ranked_paths(evidence_of("file", files))[0] == "file.py"
+    evidence = evidence_of(long, files)
+    features = features_of(evidence, NO_COSINES, [place(evidence, "file.py"), place(evidence, "checkout.py")])
+    assert features["stem_of_many"].tolist() == features["stem"].tolist()
+    assert ranked_paths(evidence)[0] == "checkout.py"
+
+
 def test_equal_files_come_in_order_of_their_paths() -> None:
     files = [parsed_file(name, "cookie\n") for name in ("c.py", "a.py", "b.py")]
     assert ranked_paths(evidence_of("cookie", files)) == ["a.py", "b.py", "c.py"]
+
+
+# --- what is pasted ---
+
+
+def test_a_file_that_is_named_by_its_path_is_a_candidate_and_comes_first() -> None:
+    files = [
+        parsed_file("cart/cart.py", "cart cart cart\n"),
+        parsed_file("shop/cart.py", "x\n", "y\n"),
+        parsed_file("web/cart.py", "cart cart\n"),
+    ]
+    evidence = evidence_of("shop/cart.py", files)
+    mentioned = mentioned_files(mentions("shop/cart.py"), evidence.corpus.paths, evidence.corpus.stems)
+    evidence = replace(evidence, mentioned=mentioned, stem_share=np.zeros(3))
+    assert ranked_paths(evidence)[0] == "shop/cart.py"
+
+
+def test_the_line_that_a_stack_trace_gives_is_shown() -> None:
+    evidence = evidence_of("cookie", [parsed_file("a.py", "cookie cookie\n", "x\n")])
+    evidence = replace(evidence, mentioned={0: MentionedFile(1.0, (2,))})
+    assert shown_line(evidence, {}, {1: ChunkLines(1001, 2, 2)}) == 1
+
+
+def test_the_chunk_that_quotes_the_query_is_shown_and_lifts_its_file() -> None:
+    evidence = evidence_of(
+        "no such cart here", [parsed_file("a.py", "cart cart\n", "here\n"), parsed_file("b.py", "cart\n")]
+    )
+    evidence = replace(evidence, quoted={1: 1.0})
+    assert shown_line(evidence, {}, {}) == 1
+    assert features_of(evidence, NO_COSINES, [0, 1])["quoted"].tolist() == [1.0, 0.0]
+
+
+def test_the_likeliest_chunks_are_the_best_by_words_of_these_files() -> None:
+    files = [parsed_file("a.py", "cart cart\n", "x\n", "cart y y y y\n"), parsed_file("b.py", "cart cart cart\n")]
+    evidence = evidence_of("cart", files)
+    assert likeliest_chunks(evidence, [0], 9).tolist() == [0, 2]
+    assert likeliest_chunks(evidence, [0, 1], 1).tolist() == [3]
 
 
 # --- best chunk ---

@@ -38,6 +38,8 @@ _STEMS_OF_ROLES = {role: frozenset(map(stem, found.split())) for role, found in 
 NEIGHBOURS_WEIGHT = 0.7
 REPOSITORY_NAME_WEIGHT = 0.35
 MAX_IDENTIFIERS = 16
+SHORT_QUERY_STEMS = 3
+LONG_QUERY_STEMS = 10
 
 # From the start of a word, and what was read of it is kept: a long run of letters must not be tried from each of them.
 _QUALIFIED = re.compile(r"(?<!\w)[^\W\d]\w*+(?:(?:\.|::|->|#)[^\W\d]\w*)+")
@@ -63,6 +65,12 @@ class Query:
     identifiers: tuple[str, ...]
     is_single_word: bool
     asked_roles: frozenset[Role]
+
+    @property
+    def length(self) -> float:
+        """From 0, a name or two, to 1, a question of ten words that tell something or a pasted text."""
+        beyond = len(self.stems) - SHORT_QUERY_STEMS
+        return min(max(beyond, 0) / (LONG_QUERY_STEMS - SHORT_QUERY_STEMS), 1.0)
 
 
 def analyse(text: str, repository_names: Sequence[str] = ()) -> Query:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.search.definitions import Named, as_spelled, main_definitions, single_word_values, start_bonus
 from codebase_mcp.search.dense import HeaderCosines
 from codebase_mcp.search.lexical import LexicalScores, highest
+from codebase_mcp.search.mentioned import MentionedFile
 from codebase_mcp.search.query import Query
 from codebase_mcp.search.signals import contributions
 from codebase_mcp.search.stems import match_token
@@ -28,12 +29,14 @@ CANDIDATES_BY_SIGNAL = 20
 DEFINING_CANDIDATES = 10
 PLAUSIBLE_BY_SIGNAL = 1_000
 COSINE_IN_CHUNK = 0.7
+RUN_IN_CHUNK = 1.0
+LINE_IN_CHUNK = 2.0
 _COPIED = (Role.GENERATED, Role.VENDORED)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was found out about a query's files, by position in the corpus."""
+    """What was found out about a query's files, by position in the corpus; `quoted` by position of the chunk."""
 
     corpus: Corpus
     query: Query
@@ -41,6 +44,8 @@ class Evidence:
     stem_share: NDArray[np.float64]
     named: list[Named]
     pushed_down: NDArray[np.bool_]
+    mentioned: Mapping[int, MentionedFile] = field(default_factory=dict)
+    quoted: Mapping[int, float] = field(default_factory=dict)
 
     def chunk_values(self, cosines: HeaderCosines, files: Sequence[int]) -> list[NDArray[np.float64]]:
         """For each file how well its chunks answer, by words (at most 1) and by the meaning of their headers."""
@@ -73,6 +78,7 @@ def candidate_files(evidence: Evidence, nearest: Sequence[int], allowed: NDArray
     found.update(nearest[:CANDIDATES_BY_SIGNAL])
     found.update([file for file in nearest if not evidence.pushed_down[file]][:CANDIDATES_BY_SIGNAL])
     found.update(_defining(evidence))
+    found.update(_most_mentioned(evidence))
     has_chunks = np.diff(corpus.offsets) > 0
     return sorted(file for file in found if has_chunks[file] and (allowed is None or allowed[file]))
 
@@ -90,6 +96,18 @@ def _defining(evidence: Evidence) -> Iterable[int]:
     return sorted(values, key=lambda file: (-values[file], file))[:DEFINING_CANDIDATES]
 
 
+def _most_mentioned(evidence: Evidence) -> Iterable[int]:
+    files = evidence.mentioned
+    return sorted(files, key=lambda file: (-files[file].share, file))[:CANDIDATES_BY_SIGNAL]
+
+
+def likeliest_chunks(evidence: Evidence, files: Sequence[int], count: int) -> NDArray[np.int64]:
+    """Positions of the chunks of these files that score best by words."""
+    is_wanted = np.zeros(evidence.corpus.file_count, dtype=np.bool_)
+    is_wanted[list(files)] = True
+    return highest(np.where(is_wanted[evidence.corpus.file_of_chunk], evidence.lexical.chunks, 0), count)
+
+
 def features_of(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """One array for each signal, in the order of `files`."""
     corpus, query, lexical = evidence.corpus, evidence.query, evidence.lexical
@@ -98,6 +116,7 @@ def features_of(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]
     matches = {token: match_token(token, query) for token in {token for tokens in parents for token in tokens}}
     main = main_definitions(evidence.named)
     single = single_word_values(query, evidence.named)
+    stem_share = evidence.stem_share[places]
     coverage = _relative(lexical.coverage, places)
     return {
         "best_chunk": _relative(lexical.files, places),
@@ -105,7 +124,8 @@ def features_of(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]
         "together": np.array([values.max(initial=0.0) for values in evidence.chunk_values(cosines, files)]),
         "directory": _shares_of_directories([corpus.paths[file] for file in files], coverage),
         "header": _looked_up(cosines.files, files),
-        "stem": evidence.stem_share[places],
+        "stem": stem_share,
+        "stem_of_many": stem_share * query.length,
         "parent": np.array([_mean(matches, tokens) for tokens in parents]),
         "stem_length": np.array([len(file_stem_terms(corpus.paths[file])) for file in files], dtype=np.float64),
         "definitions": np.log1p(corpus.definition_counts[places]),
@@ -113,6 +133,8 @@ def features_of(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]
         "references": np.log1p(corpus.reference_counts[places]),
         "main_definition": _looked_up(main, files),
         "single_word": _looked_up(single, files),
+        "quoted": _looked_up(_best_of_files(corpus, evidence.quoted), files),
+        "mentioned": _looked_up({file: item.share for file, item in evidence.mentioned.items()}, files),
         "pushed_down": evidence.pushed_down[places].astype(np.float64),
         "copied": np.isin(corpus.roles[places], _COPIED).astype(np.float64),
         "data": np.array([_is_data(corpus, query, file) for file in files], dtype=np.float64),
@@ -141,6 +163,14 @@ def _relative(values: NDArray[np.floating], places: NDArray[np.int64]) -> NDArra
     return values[places].astype(np.float64) / greatest if greatest else np.zeros(len(places))
 
 
+def _best_of_files(corpus: Corpus, chunks: Mapping[int, float]) -> dict[int, float]:
+    best: dict[int, float] = defaultdict(float)
+    for place, value in chunks.items():
+        file = int(corpus.file_of_chunk[place])
+        best[file] = max(best[file], value)
+    return best
+
+
 def _looked_up(values: Mapping[int, float], files: Sequence[int]) -> NDArray[np.float64]:
     return np.array([values.get(file, 0.0) for file in files], dtype=np.float64)
 
@@ -167,7 +197,8 @@ def best_chunks(
 ) -> dict[int, int]:
     """For each file that has chunks (of that kind) the position of the one to show.
 
-    `lines` gives the lines, by chunk position, of the chunks of files that define an identifier of the query.
+    `lines` gives the lines, by chunk position, of the chunks in which an identifier of the query is defined or which
+    have a line that the query mentions.
     """
     bonuses = _bonuses(evidence, files, lines)
     best: dict[int, int] = {}
@@ -182,14 +213,21 @@ def best_chunks(
 
 
 def _bonuses(evidence: Evidence, files: Sequence[int], lines: Mapping[int, ChunkLines]) -> dict[int, float]:
-    wanted = set(files)
-    starts: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for item in as_spelled(evidence.named):
-        if item.file in wanted:
-            starts[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
-    bonuses: dict[int, float] = {}
+    bonuses = {place: RUN_IN_CHUNK * share for place, share in evidence.quoted.items()}
+    wanted = _wanted_lines(evidence, set(files))
     for place, chunk in lines.items():
-        for line, bonus in starts[int(evidence.corpus.file_of_chunk[place])]:
-            if chunk.start_line <= line <= chunk.end_line:
-                bonuses[place] = max(bonus, bonuses.get(place, 0.0))
+        of_file = wanted[int(evidence.corpus.file_of_chunk[place])]
+        inside = [bonus for line, bonus in of_file if chunk.start_line <= line <= chunk.end_line]
+        bonuses[place] = bonuses.get(place, 0.0) + max(inside, default=0.0)
     return bonuses
+
+
+def _wanted_lines(evidence: Evidence, files: Collection[int]) -> dict[int, list[tuple[int, float]]]:
+    """For each file the lines that a chunk gains by, and how much."""
+    wanted: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for item in as_spelled(evidence.named):
+        if item.file in files:
+            wanted[item.file].append((item.symbol.start_line, start_bonus(item.symbol)))
+    for file, mentioned in evidence.mentioned.items():
+        wanted[file] += [(line, LINE_IN_CHUNK) for line in mentioned.lines]
+    return wanted

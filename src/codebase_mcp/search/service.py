@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
-from codebase_mcp.search import definitions, dense, kinds, lexical, rank, scope, snippets, stems, wording
+from codebase_mcp.search import (
+    definitions,
+    dense,
+    kinds,
+    lexical,
+    mentioned,
+    quoted,
+    rank,
+    scope,
+    snippets,
+    stems,
+    wording,
+)
 from codebase_mcp.search.catalogue import Catalogue, Corpus
 from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of, nothing_indexed
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
@@ -176,6 +188,7 @@ class _Looking:
         cosines = await self._cosines(candidates, of_kind)
         if cosines.vanished:
             return None
+        evidence = replace(evidence, quoted=await self._quoted(evidence, candidates))
         ranked = rank.rank_files(evidence, cosines, candidates)
         ranked = once_per_path(self.corpus, ranked)
         shown = ranked[self.request.offset :][: self.request.limit]
@@ -219,7 +232,18 @@ class _Looking:
             named = kinds.of_that_kind(named, kinds.kind_name(self.request.kind))
         scores, shares = await asyncio.to_thread(_score, corpus, query, postings, allowed, of_kind)
         pushed_down = scope.pushed_down_files(corpus, self.request, query)
-        return Evidence(corpus, query, scores, shares, named, pushed_down)
+        files = mentioned.mentioned_files(mentioned.mentions(query.text), corpus.paths, corpus.stems)
+        return Evidence(corpus, query, scores, shares, named, pushed_down, files)
+
+    async def _quoted(self, evidence: Evidence, candidates: Sequence[int]) -> dict[int, float]:
+        """For a query that looks pasted, how much of it stands word by word in chunks, by position of the chunk."""
+        if not candidates or not quoted.looks_pasted(evidence.query.text):
+            return {}
+        places = rank.likeliest_chunks(evidence, candidates, quoted.MOST_CHUNKS)
+        ids = self.corpus.chunk_ids(places).tolist()
+        rows = await search_store.chunks_by_id(self.connection, ids)
+        contents = {place: rows[i].content for place, i in zip(places.tolist(), ids, strict=True) if i in rows}
+        return quoted.shares_of_runs(evidence.query.text, contents)
 
     async def _nearest(
         self, evidence: Evidence, allowed: NDArray[np.bool_] | None, of_kind: NDArray[np.bool_] | None
@@ -261,6 +285,8 @@ class _Looking:
         corpus = self.corpus
         wanted = set(files)
         places = [(item.symbol.file_id, item.symbol.start_line) for item in evidence.named if item.file in wanted]
+        spelled = {file: item for file, item in evidence.mentioned.items() if file in wanted}
+        places += [(int(corpus.file_ids[file]), line) for file, item in spelled.items() for line in item.lines]
         lines = await search_store.chunks_with_lines(self.connection, self.schema, places) if places else []
         positions = corpus.chunk_positions(np.array([line.id for line in lines], dtype=np.int64)).tolist()
         by_position = {place: line for place, line in zip(positions, lines, strict=True) if place >= 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, combinations
@@ -164,6 +164,15 @@ def _containers(index: StemIndex, asked: str) -> Iterable[tuple[int, float]]:
         value = _contained_value(len(asked), len(index.vocabulary[number]))
         if value:
             yield number, value
+
+
+def files_with(index: StemIndex, tokens: Sequence[str]) -> list[int]:
+    """Files with the rarest of these tokens in their names; none where a token is in no name at all."""
+    if not tokens or any(token not in index.numbers for token in tokens):
+        return []
+    rarest = max((index.numbers[token] for token in tokens), key=lambda number: float(index.idf[number]))
+    found: list[int] = index.files[index.offsets[rarest] : index.offsets[rarest + 1]].tolist()
+    return found
 
 
 def explained_share(index: StemIndex, query: Query) -> NDArray[np.float64]:
