@@ -23,7 +23,7 @@ from codebase_mcp.indexing.embed import MODEL_DIRECTORY, LocalEmbedder
 from codebase_mcp.indexing.static_table import StaticTable
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import Spawner
-from codebase_mcp.service import Service, diagnosis, facade, life
+from codebase_mcp.service import Service, diagnosis, life, rehearsal
 from codebase_mcp.service.life import Life
 from codebase_mcp.settings import Settings
 from codebase_mcp.storage import embedded, search_store
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_loaded_ahead_is_complained_of_by_who_searches(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shutil.copy(MODEL_DIRECTORY / "config.json", tmp_path)
-    monkeypatch.setattr(facade, "open_embedder", lambda _settings: LocalEmbedder(tmp_path))
+    monkeypatch.setattr(rehearsal, "open_embedder", lambda _settings: LocalEmbedder(tmp_path))
     Service(bench.settings).preload()
     with pytest.raises(EmbeddingError, match="Reinstall"):
         LocalEmbedder(tmp_path).load()
@@ -144,7 +144,7 @@ def test_a_model_that_cannot_be_loaded_ahead_is_complained_of_by_who_searches(
 
 async def test_a_preloaded_model_is_not_loaded_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = LocalEmbedder()
-    monkeypatch.setattr(facade, "open_embedder", lambda _settings: embedder)
+    monkeypatch.setattr(rehearsal, "open_embedder", lambda _settings: embedder)
     Service(bench.settings).preload()
     monkeypatch.setattr(StaticTable, "load", None)
     assert (await embedder.embed_query("parse")).any()
@@ -157,7 +157,7 @@ async def test_a_rehearsal_that_cannot_be_held_troubles_nobody(
         raise DatabaseUnavailableError
 
     monkeypatch.setattr(OpenedDatabase, "open", away)
-    monkeypatch.setattr(facade, "REHEARSED_WITHIN_SECONDS", 0.05)
+    monkeypatch.setattr(rehearsal, "WITHIN_SECONDS", 0.05)
     service = Service(bench.settings)
     await service.launch()
     service.rehearse()

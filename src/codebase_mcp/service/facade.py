@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -26,14 +25,13 @@ from codebase_mcp.answers import (
 )
 from codebase_mcp.domain import Job, JobStatus
 from codebase_mcp.errors import (
-    CodebaseMcpError,
     DatabaseError,
     InvalidInputError,
     InvalidStatusError,
     JobNotFoundError,
     ProjectNotFoundError,
 )
-from codebase_mcp.indexing.embed import LocalEmbedder, open_embedder
+from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.search import related, symbols
@@ -46,7 +44,7 @@ from codebase_mcp.search.models import (
     SymbolAnswer,
 )
 from codebase_mcp.search.scope import check_request
-from codebase_mcp.service import diagnosis, estimate, inputs, refresh, reports, repositories
+from codebase_mcp.service import diagnosis, estimate, inputs, refresh, rehearsal, reports, repositories
 from codebase_mcp.service.life import Life, promptly
 from codebase_mcp.service.looks import Looks
 from codebase_mcp.service.searches import Searches, open_searches
@@ -60,8 +58,6 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 POLL_SECONDS = 0.25
-REHEARSAL = "rehearsal of a search"
-REHEARSED_WITHIN_SECONDS = 60.0
 
 
 class Service:
@@ -102,22 +98,12 @@ class Service:
         await self._life.ready(within_seconds)
 
     def preload(self) -> None:
-        """Blocking. Loads the model, unless that is a service's."""
-        # Whoever searches hears of what is wrong.
-        with contextlib.suppress(CodebaseMcpError):
-            if isinstance(self._embedder, LocalEmbedder):
-                self._embedder.load()
+        """Blocking. Loads the model, unless that is a service's; whoever searches hears of what is wrong."""
+        rehearsal.preload(self._settings)
 
     def rehearse(self) -> None:
         """Searches in the background, so that the first search of a user finds the project's files in memory."""
-        self._rehearsal = asyncio.create_task(self._rehearsed())
-
-    async def _rehearsed(self) -> None:
-        with contextlib.suppress(CodebaseMcpError):
-            if self._embedder.is_service:
-                return
-            await self.ready(REHEARSED_WITHIN_SECONDS)
-            await self._searches.code.search(await self._request(REHEARSAL, None, {}))
+        self._rehearsal = asyncio.create_task(rehearsal.rehearsed(self, self._embedder))
 
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
