@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ def _restriction(
 
 
 def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
-    ids = list(dict.fromkeys(file_id for file_id, cosine in found if not np.isnan(cosine)))
+    ids = list(dict.fromkeys(file_id for file_id, cosine in found if not math.isnan(cosine)))
     positions = corpus.file_positions(ids).tolist()
     pairs = list(zip(ids, positions, strict=True))
     return Nearest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +28,17 @@ class ModelIdentity(Protocol):
     def model(self) -> str: ...
     @property
     def revision(self) -> str: ...
+
+
+_OF_REPOSITORY = tables.repositories.c
+# Kept, because every search begins with it, and making a statement takes as long as carrying it out.
+_COLUMNS = sa.select(
+    _OF_REPOSITORY.id, _OF_REPOSITORY.path, _OF_REPOSITORY.name, _OF_REPOSITORY.indexed_commit,
+    _OF_REPOSITORY.last_indexed_at, _OF_REPOSITORY.is_complete, _OF_REPOSITORY.file_count,
+    _OF_REPOSITORY.chunk_count, _OF_REPOSITORY.deleted_chunk_count, _OF_REPOSITORY.version,
+    _OF_REPOSITORY.finished_version,
+)  # fmt: skip
+_ALL = _COLUMNS.order_by(_OF_REPOSITORY.name, _OF_REPOSITORY.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +128,7 @@ async def forget_deleted_chunks(connection: AsyncConnection, repository_id: int)
 
 
 async def list_repositories(connection: AsyncConnection) -> list[Repository]:
-    rows = await connection.execute(_select().order_by(tables.repositories.c.name, tables.repositories.c.path))
+    rows = await connection.execute(_ALL)
     return [Repository(**row) for row in rows.mappings()]
 
 
@@ -184,13 +195,5 @@ async def schema_size_bytes(connection: AsyncConnection, schema: str) -> int:
     return int(await connection.scalar(statement, {"schema": schema}) or 0)
 
 
-def _select() -> sa.Select[Any]:
-    columns = tables.repositories.c
-    return sa.select(
-        columns.id, columns.path, columns.name, columns.indexed_commit, columns.last_indexed_at, columns.is_complete,
-        columns.file_count, columns.chunk_count, columns.deleted_chunk_count, columns.version, columns.finished_version,
-    )  # fmt: skip
-
-
 async def _one(connection: AsyncConnection, condition: sa.ColumnElement[bool]) -> Repository:
-    return Repository(**(await connection.execute(_select().where(condition))).mappings().one())
+    return Repository(**(await connection.execute(_COLUMNS.where(condition))).mappings().one())

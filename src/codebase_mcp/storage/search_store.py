@@ -348,12 +348,16 @@ async def chunks_with_lines(
     return [ChunkLines(*row) for row in await connection.execute(statement, arguments)]
 
 
+# Kept, because making and hashing such a statement for each search takes longer than carrying it out.
+_CHUNKS_BY_ID = sa.select(
+    tables.code_chunks.c.id, tables.code_chunks.c.start_line, tables.code_chunks.c.end_line,
+    tables.code_chunks.c.kind, tables.code_chunks.c.symbol, tables.code_chunks.c.content,
+).where(tables.code_chunks.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.BigInteger))))  # fmt: skip
+
+
 async def chunks_by_id(connection: AsyncConnection, chunk_ids: Sequence[int]) -> dict[int, ChunkRow]:
-    chunks = tables.code_chunks.c
-    statement = sa.select(
-        chunks.id, chunks.start_line, chunks.end_line, chunks.kind, chunks.symbol, chunks.content
-    ).where(chunks.id == sa.any_(sa.literal(list(chunk_ids), sa.ARRAY(sa.BigInteger))))
-    return {row[0]: ChunkRow(*row) for row in await connection.execute(statement)}
+    rows = await connection.execute(_CHUNKS_BY_ID, {"ids": list(chunk_ids)})
+    return {row[0]: ChunkRow(*row) for row in rows}
 
 
 async def line_count(connection: AsyncConnection, file_id: int) -> int:
