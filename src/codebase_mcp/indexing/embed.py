@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from codebase_mcp.settings import Settings
 
 MODEL_DIRECTORY = Path(__file__).parent / "model"
-MODEL_NAME = "codebase-mcp-minilm-256"
+MODEL_NAME = "codebase-mcp-headers-256"
 TEXTS_PER_TURN = 1024
 """Documents embedded before a waiting query gets its turn: about 0.1 s of work."""
 
