@@ -69,9 +69,11 @@ quality: $(STAMP) ## Judge the answers by annotated queries over pinned packages
 	@$(BIN)/python -m benchmarks.checkouts --out benchmarks/.cache/checkouts
 	@$(BIN)/python -m benchmarks.quality --queries benchmarks/annotated --checkouts benchmarks/.cache/checkouts $(MORE)
 
-model: $(STAMP) ## Distil the shipped embedding model again, from the published weights
+model: $(STAMP) ## Train the shipped embedding model again, from published weights and pinned packages
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement training/requirements.txt
-	@$(BIN)/python training/distill.py
+	@$(BIN)/python training/fetch.py
+	@$(BIN)/python training/mine.py
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python training/train.py
 
 clean: ## Remove the environment and all caches; indexed data stay
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

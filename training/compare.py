@@ -3,7 +3,7 @@
     python training/compare.py
 
 Embeds 300 headers of the Python standard library with both and correlates the cosines of all pairs.
-Needs the package installed, the requirements beside this file and the weights that distill.py fetched.
+Needs the package installed, the requirements beside this file and the weights that train.py fetched.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the embedding table that ships with the package from all-MiniLM-L6-v2.
+"""A table distilled from all-MiniLM-L6-v2 without any training: what `train.py` starts from, and is compared with.
 
     python training/distill.py [--output DIRECTORY]
 
@@ -39,7 +39,7 @@ TOKENS_PER_BATCH = 256
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=MODEL_DIRECTORY, help="where the model files are written")
+    parser.add_argument("--output", type=Path, default=CACHE / "distilled", help="where the model files are written")
     output: Path = parser.parse_args().output
     source = fetch_source(CACHE)
     tokenizer, kept_ids = prune_tokenizer(json.loads((source / "tokenizer.json").read_bytes()))
@@ -135,8 +135,6 @@ def write_model(output: Path, table: Floats, tokenizer: dict[str, Any]) -> None:
         "model_type": "model2vec",
         "architectures": ["StaticModel"],
         "tokenizer_name": "sentence-transformers/all-MiniLM-L6-v2",
-        "apply_pca": DIMENSIONS,
-        "sif_coefficient": SIF_COEFFICIENT,
         "hidden_dim": DIMENSIONS,
         "embedding_dtype": "int8",
         "normalize": True,

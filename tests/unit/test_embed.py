@@ -220,8 +220,8 @@ def test_the_model_card_names_the_shipped_revision_and_hashes() -> None:
         assert hashlib.sha256((MODEL_DIRECTORY / name).read_bytes()).hexdigest() in card
 
 
-def test_the_shipped_model_stays_below_16_megabytes() -> None:
-    assert sum(path.stat().st_size for path in MODEL_DIRECTORY.iterdir()) < 16_000_000
+def test_the_shipped_model_stays_below_9_megabytes() -> None:
+    assert sum(path.stat().st_size for path in MODEL_DIRECTORY.iterdir()) < 9_000_000
 
 
 def test_one_embedder_serves_the_whole_process() -> None:

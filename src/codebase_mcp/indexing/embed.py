@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from codebase_mcp.settings import Settings
 
 MODEL_DIRECTORY = Path(__file__).parent / "model"
-MODEL_NAME = "codebase-mcp-minilm-256"
+MODEL_NAME = "codebase-mcp-headers-256"
 TEXTS_AT_ONCE = 1024
 """Bounds the memory: each token of a text takes 1 kB while it is summed."""
 
