@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from codebase_mcp.search.freshness import freshness_of, freshness_of_first_job, head_commit, head_commits
+from codebase_mcp.storage.project_state import UnfinishedJob
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import UnfinishedJob
 from tests.support.corpus import repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -17,7 +17,15 @@ from codebase_mcp.search.lexical import score_chunks
 from codebase_mcp.search.mentioned import MentionedFile, mentioned_files, mentions
 from codebase_mcp.search.models import SearchRequest
 from codebase_mcp.search.query import analyse
-from codebase_mcp.search.rank import Evidence, best_chunks, candidate_files, features_of, likeliest_chunks, rank_files
+from codebase_mcp.search.rank import (
+    COSINE_IN_CHUNK,
+    Evidence,
+    best_chunks,
+    candidate_files,
+    features_of,
+    likeliest_chunks,
+    rank_files,
+)
 from codebase_mcp.search.scope import pushed_down_files
 from codebase_mcp.search.signals import SIGNALS, contributions, explained
 from codebase_mcp.search.stems import explained_share
@@ -112,7 +120,7 @@ def test_features_of_a_file_are_what_the_formula_says() -> None:
         [1.0, evidence.lexical.files[second] / evidence.lexical.files[first]]
     )
     assert features["coverage"][0] == 1.0
-    assert features["together"].tolist() == pytest.approx([1.0 + 0.7 * 0.6, features["best_chunk"][1]])
+    assert features["together"].tolist() == pytest.approx([1.0 + COSINE_IN_CHUNK * 0.6, features["best_chunk"][1]])
     assert features["directory"].tolist() == pytest.approx([1.0, features["coverage"][1]])
     assert features["header"].tolist() == [0.6, 0.0]
     assert features["chunks"].tolist() == pytest.approx([np.log(3), np.log(2)])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from codebase_mcp.search import freshness, scope
 from codebase_mcp.search.models import RepositoryFreshness
-from codebase_mcp.storage import projects, search_store
+from codebase_mcp.storage import project_state, projects
+from codebase_mcp.storage.project_state import LastCounts, UnfinishedJob
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import LastCounts, UnfinishedJob
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,7 +34,7 @@ class Coverage:
 async def coverage_of(
     connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
 ) -> Coverage:
-    state = await search_store.project_state(connection, schema, request.project_id, identity)
+    state = await project_state.project_state(connection, schema, request.project_id, identity)
     jobs = {job.repo_path: job for job in state.jobs}
     known = await projects.list_repositories(connection) if state.has_schema else []
     without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]

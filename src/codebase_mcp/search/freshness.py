@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, RepositoryState
+from codebase_mcp.storage.project_state import LastCounts, UnfinishedJob
 from codebase_mcp.storage.projects import Repository
-from codebase_mcp.storage.search_store import LastCounts, UnfinishedJob
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/(?:(?!\.\.)[^\x00-\x20\x7f~^:?*\[\\])+")

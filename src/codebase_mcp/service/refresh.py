@@ -26,7 +26,7 @@ from codebase_mcp.jobs import records
 from codebase_mcp.jobs.progress import counted
 from codebase_mcp.search import scope
 from codebase_mcp.search.models import Refresh
-from codebase_mcp.storage import projects, search_store
+from codebase_mcp.storage import project_state, projects
 from codebase_mcp.storage.tables import schema_name
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Refreshing:
         async with self.database.transaction("search", schema) as connection:
             has_schema = await projects.schema_exists(connection, schema)
             known = await projects.list_repositories(connection) if has_schema else []
-            unfinished = await search_store.unfinished_jobs(connection, self.project_id)
+            unfinished = await project_state.unfinished_jobs(connection, self.project_id)
         first = [job for job in unfinished if job.repo_path not in {one.path for one in known}]
         if wanted is not None:
             names = [name for job in first for name in (job.repo_path, job.repo_name)]

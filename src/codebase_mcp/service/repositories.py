@@ -9,7 +9,7 @@ from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryRe
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.jobs import store
 from codebase_mcp.search import freshness, scope
-from codebase_mcp.storage import projects, search_store
+from codebase_mcp.storage import project_state, projects
 from codebase_mcp.storage.projects import Repository
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from codebase_mcp.domain import Job
     from codebase_mcp.search.models import RepositoryFreshness
     from codebase_mcp.storage.database import Database
-    from codebase_mcp.storage.search_store import UnfinishedJob
+    from codebase_mcp.storage.project_state import UnfinishedJob
 
 
 async def listed(database: Database, project_id: str, schema: str) -> RepositoryList:
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
         jobs = await _active_jobs(connection, project_id)
-        unfinished = {job.repo_path: job for job in await search_store.unfinished_jobs(connection, project_id)}
+        unfinished = {job.repo_path: job for job in await project_state.unfinished_jobs(connection, project_id)}
         size_bytes = await projects.schema_size_bytes(connection, schema)
     first_jobs = _without_index(known, unfinished.values())
     paths = [one.path for one in known] + [job.repo_path for job in first_jobs]
@@ -54,7 +54,7 @@ async def removed(database: Database, project_id: str, schema: str, wanted: str)
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
         jobs = await _active_jobs(connection, project_id)
-        first_jobs = _without_index(known, await search_store.unfinished_jobs(connection, project_id))
+        first_jobs = _without_index(known, await project_state.unfinished_jobs(connection, project_id))
     chosen = _the_one(wanted, known, first_jobs)
     path, _ = _place(chosen)
     active = jobs.pop(path, None)

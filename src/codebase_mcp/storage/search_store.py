@@ -6,7 +6,7 @@ The connection's `schema_translate_map` names the project; text statements take 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from codebase_mcp.storage.projects import ModelIdentity
 
 INDEX_CANDIDATES = 200
 """Chunks fetched through the vector index: several belong to one file, so more than the files wanted."""
@@ -39,41 +38,6 @@ class FileColumns:
     paths: list[str]
     languages: list[str]
     roles: list[str]
-
-
-class UnfinishedJob(NamedTuple):
-    """A repository's last job, unless that one completed, left a mark on the repository itself, or was removed with it.
-
-    `is_active` is False for one that ended before a worker took it up; `is_advancing` for any that nobody works on,
-    but for one that has just been started.
-    """
-
-    repo_path: str
-    repo_name: str
-    progress_percentage: int
-    is_active: bool
-    is_advancing: bool
-
-
-class LastCounts(NamedTuple):
-    """What a repository's last job found, and left out; of a job under way, so far."""
-
-    files_total: int
-    files_skipped: int
-    files_failed: int
-
-
-class ProjectState(NamedTuple):
-    """`model_id` is None before anything was embedded with the model; `has_schema` False before the first job ran.
-
-    `counts` are by id and path of the repository; one has none before its files were listed, and when its jobs were
-    pruned.
-    """
-
-    jobs: list[UnfinishedJob]
-    has_schema: bool
-    model_id: int | None
-    counts: dict[tuple[int, str], LastCounts]
 
 
 class SymbolRow(NamedTuple):
@@ -130,62 +94,6 @@ class FileCosines(NamedTuple):
     file_id: int
     chunk_ids: list[int | None]
     cosines: list[float | None]
-
-
-_UNFINISHED_JOBS = f"""
-    SELECT repo_path, repo_name, progress_percentage, true AS is_active,
-           (status = 'pending' AND attempt = 0) OR (status = 'running' AND lease_expires_at > clock_timestamp())
-    FROM {tables.CONTROL_SCHEMA}.indexing_jobs
-    WHERE project_id = :project_id AND status IN ('pending', 'running', 'blocked')
-    UNION ALL
-    SELECT repo_path, repo_name, progress_percentage, false, false
-    FROM {tables.CONTROL_SCHEMA}.indexing_jobs ended
-    WHERE project_id = :project_id AND repository_id IS NULL AND status IN ('failed', 'cancelled')
-      AND metadata ->> 'hidden_at' IS NULL
-      AND NOT EXISTS (SELECT 1 FROM {tables.CONTROL_SCHEMA}.indexing_jobs later
-        WHERE later.project_id = ended.project_id AND later.repo_path = ended.repo_path
-          AND later.created_at > ended.created_at)
-"""
-
-
-async def unfinished_jobs(connection: AsyncConnection, project_id: str) -> list[UnfinishedJob]:
-    rows = await connection.execute(sa.text(_UNFINISHED_JOBS), {"project_id": project_id})
-    return [UnfinishedJob(*row) for row in rows]
-
-
-_LAST_COUNTS = f"""
-    SELECT DISTINCT ON (repository_id, repo_path)
-           repository_id, repo_path, files_total, files_skipped, files_failed
-    FROM {tables.CONTROL_SCHEMA}.indexing_jobs
-    WHERE project_id = :project_id AND repository_id IS NOT NULL AND files_total > 0
-    ORDER BY repository_id, repo_path, created_at DESC
-"""
-
-
-async def project_state(
-    connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity
-) -> ProjectState:
-    """What a project has, as one statement: every search begins with it."""
-    statement = sa.text(
-        "SELECT m.id, to_regclass(:repositories) IS NOT NULL,"
-        f" (SELECT json_agg(counted) FROM ({_LAST_COUNTS}) counted), j.*"
-        f" FROM (SELECT 1) AS always LEFT JOIN {tables.CONTROL_SCHEMA}.embedding_models m"
-        " ON m.provider = :provider AND m.model = :model AND m.revision = :revision"
-        f" LEFT JOIN ({_UNFINISHED_JOBS}) j ON true"
-    )
-    arguments = {
-        "repositories": f"{schema}.repositories", "provider": identity.provider,
-        "model": identity.model, "revision": identity.revision,
-        "project_id": project_id,
-    }  # fmt: skip
-    rows = (await connection.execute(statement, arguments)).all()
-    jobs = [UnfinishedJob(*row[3:]) for row in rows if row[3] is not None]
-    counts = {(row["repository_id"], row["repo_path"]): _last_counts(row) for row in rows[0][2] or ()}
-    return ProjectState(jobs, has_schema=rows[0][1], model_id=rows[0][0], counts=counts)
-
-
-def _last_counts(row: Mapping[str, int]) -> LastCounts:
-    return LastCounts(row["files_total"], row["files_skipped"], row["files_failed"])
 
 
 async def file_columns(connection: AsyncConnection, schema: str, repository_id: int) -> FileColumns:
