@@ -12,6 +12,7 @@ from codebase_mcp.errors import EmbeddingError, InvalidInputError, RepositoryNot
 from codebase_mcp.indexing.embed import EmbedderIdentity
 from codebase_mcp.search import dense
 from codebase_mcp.search.catalogue import RELOAD_SECONDS
+from codebase_mcp.search.models import SearchAnswer
 from codebase_mcp.storage import search_store, vector_index
 from codebase_mcp.storage.database import halfvec_literal
 from codebase_mcp.storage.index_store import Target
@@ -290,3 +291,13 @@ async def test_the_statement_can_use_the_vector_index(shelf: Shelf, shop: Target
         assert await connection.scalar(scans) == 1
     assert len(found) == len({file_id for file_id, _ in found}) == len(SHOP)
     assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
+
+
+async def test_a_model_whose_right_answers_stand_out_more_counts_for_less(shelf: Shelf, shop: Target) -> None:
+    def header_of(answer: SearchAnswer) -> float:
+        assert answer.explanation is not None
+        return answer.explanation[0]["header"]
+
+    whole = header_of(await shelf.search("cookie", explain=True))
+    shelf.embedder.cosine_scale = 0.5
+    assert header_of(await shelf.search("cookie", explain=True)) == pytest.approx(whole / 2, rel=1e-3)

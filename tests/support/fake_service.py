@@ -265,6 +265,12 @@ class FakeService:
     async def launch(self) -> None:
         await self._reply("launch", None)
 
+    def preload(self) -> None:
+        pass
+
+    def rehearse(self) -> None:
+        pass
+
     async def ready(self, within_seconds: float = 3.0) -> None:
         await self._reply("ready", None, within_seconds=within_seconds)
 

@@ -43,6 +43,7 @@ class WordEmbedder:
 
     identity = EmbedderIdentity("fake", "words", "1")
     dimensions = DIMENSIONS
+    cosine_scale = 1.0
 
     def __init__(self, synonyms: Mapping[str, str] | None = None) -> None:
         self.synonyms = dict(synonyms or {})

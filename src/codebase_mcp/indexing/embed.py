@@ -62,6 +62,11 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
 
+    @property
+    def cosine_scale(self) -> float:
+        """What the ranking multiplies cosines by: below 1 where right answers stand out more than of most models."""
+        ...
+
     async def prepare(self, *, seconds: float | None = None) -> None:
         """Asks which model answers now; identity and dimensions are then its own. Takes at most `seconds`, if given."""
         ...
@@ -90,6 +95,7 @@ class LocalEmbedder:
     """
 
     is_service = False
+    cosine_scale = 0.65
 
     def __init__(self, directory: Path = MODEL_DIRECTORY) -> None:
         self.identity, self.dimensions = _read_config(directory)

@@ -58,6 +58,7 @@ class ServiceEmbedder:
     """
 
     is_service = True
+    cosine_scale = 1.0
 
     def __init__(self, dialect: Dialect, link: ServiceLink, *, max_characters: int) -> None:
         self._dialect = dialect

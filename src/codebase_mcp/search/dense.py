@@ -27,11 +27,12 @@ SCANNED_CHUNKS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class QueryVector:
-    """A query's vector in text form, with the model's number in the database."""
+    """A query's vector in text form, with the model's number in the database; cosines are multiplied by `scale`."""
 
     literal: str
     model: int
     dimensions: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ async def header_cosines(
     present = {row.file_id for row in rows}
     with_vectors = [row for row in rows if row.chunk_ids != [None]]
     ids_of_chunks = np.array([chunk_id for row in with_vectors for chunk_id in row.chunk_ids], dtype=np.int64)
-    cosines = np.array([cosine for row in with_vectors for cosine in row.cosines], dtype=np.float64)
+    cosines = vector.scale * np.array([cosine for row in with_vectors for cosine in row.cosines], dtype=np.float64)
     positions = corpus.chunk_positions(ids_of_chunks)
     # A zero vector has no angle to anything: its cosine is not a number.
     usable = (positions >= 0) & ~np.isnan(cosines)

@@ -108,7 +108,7 @@ class SearchService:
         async with self._database.snapshot("search", schema) as connection:
             coverage = await coverage_of(connection, schema, request, self._embedder.identity)
             corpus = await self._corpus(connection, schema, coverage, may_be_old=may_be_old)
-            query_vector = _query_vector(vector, coverage.model_id)
+            query_vector = _query_vector(vector, coverage.model_id, self._embedder.cosine_scale)
             found = await _Looking(connection, schema, coverage, corpus, request, query_vector, self._kinds).find()
         if found is None:
             return None
@@ -150,10 +150,10 @@ def _beyond_the_end(found: Found, request: SearchRequest) -> list[str]:
     ]
 
 
-def _query_vector(vector: NDArray[np.float32] | None, model_id: int | None) -> QueryVector | None:
+def _query_vector(vector: NDArray[np.float32] | None, model_id: int | None, scale: float = 1.0) -> QueryVector | None:
     if vector is None or model_id is None:
         return None
-    return QueryVector(halfvec_literal(vector), model_id, len(vector))
+    return QueryVector(halfvec_literal(vector), model_id, len(vector), scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ SIGNALS = (
     Signal("coverage", 2.5, "its best dozen chunks, decayed: a file that is about the topic, not one that mentions it"),
     Signal("together", 2.0, "its best chunk by words and meaning at once: what says both is about it"),
     Signal("directory", 1.0, "share of the query's best directory: files on one topic lie together"),
-    Signal("header", 3.5, "cosine of the query with the nearest header: other words for the same thing"),
+    Signal("header", 5.5, "cosine of the query with the nearest header: other words for the same thing"),
     Signal("stem", 2.5, "share of the file's name that the query explains: names are chosen to be found"),
     Signal("stem_of_many", -1.0, "stem, the more the longer the query: of many words one is in some name by chance"),
     Signal("parent", 1.0, "share of the directory's name that the query explains"),
