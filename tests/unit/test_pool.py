@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from codebase_mcp.indexing.pool import ParsingPool, PoolBrokenError
+from codebase_mcp.indexing.pool import NICENESS, ParsingPool, PoolBrokenError
 from tests.support import poison
 from tests.support.waiting import until, until_now
 
@@ -128,7 +128,7 @@ def is_alive(process_id: int) -> bool:
 
 PARENT = """
 import asyncio, time
-from codebase_mcp.indexing.pool import ParsingPool
+from codebase_mcp.indexing.pool import NICENESS, ParsingPool
 from tests.support import poison
 
 async def main():
@@ -160,3 +160,11 @@ def test_the_processes_of_a_killed_parent_leave(tmp_path: Path) -> None:
     killed_at = time.monotonic()
     until_now(lambda: not any(map(is_alive, children)), what="the children to leave")
     assert time.monotonic() - killed_at < 15
+
+
+def niceness(_nothing: None) -> int:
+    return os.nice(0)
+
+
+async def test_parsing_gives_way_to_those_who_search(pool: ParsingPool) -> None:
+    assert await pool.run(niceness, None) == min(19, os.nice(0) + NICENESS)
