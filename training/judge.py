@@ -22,10 +22,6 @@ class Score:
     unnamed: float
     masked: float
 
-    @property
-    def overall(self) -> float:
-        return (self.all + self.unnamed + self.masked) / 3
-
 
 def judge(table: NDArray[np.float32], bags: Bags, packages: Sequence[Package]) -> Score:
     columns = np.array([_package_score(table, bags, package) for package in packages])

@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from codebase_mcp.domain import JobStatus
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError, DatabaseUnavailableError, EmbeddingError
-from codebase_mcp.indexing.embed import MODEL_DIRECTORY, LocalEmbedder
+from codebase_mcp.indexing.embed import MODEL_DIRECTORY, Embedder, LocalEmbedder
 from codebase_mcp.indexing.static_table import StaticTable
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import Spawner
-from codebase_mcp.service import Service, diagnosis, life, rehearsal
+from codebase_mcp.service import Service, diagnosis, facade, life, rehearsal
 from codebase_mcp.service.life import Life
 from codebase_mcp.settings import Settings
 from codebase_mcp.storage import embedded, search_store
@@ -148,6 +148,26 @@ async def test_a_preloaded_model_is_not_loaded_again(bench: Bench, monkeypatch: 
     Service(bench.settings).preload()
     monkeypatch.setattr(StaticTable, "load", None)
     assert (await embedder.embed_query("parse")).any()
+
+
+async def test_a_model_that_cannot_be_read_keeps_no_service_from_starting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_settings: Settings) -> Embedder:
+        raise EmbeddingError("The model is damaged.")
+
+    monkeypatch.setattr(rehearsal, "open_embedder", broken)
+    monkeypatch.setattr(facade, "open_embedder", broken)
+    service = Service(bench.settings)
+    service.preload()
+    await service.launch()
+    service.rehearse()
+    await service.ready(10)
+    assert (await service.list_jobs()).total_count == 0
+    await bench.run()
+    with pytest.raises(EmbeddingError, match="damaged"):
+        await service.search("cart")
+    await service.close()
 
 
 async def test_a_rehearsal_that_cannot_be_held_troubles_nobody(

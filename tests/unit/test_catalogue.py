@@ -173,24 +173,15 @@ async def test_a_new_version_is_read_at_once_when_no_job_is_active(reader: Reade
     assert reader.loads == 2
 
 
-async def test_a_repository_under_a_job_is_read_again_only_after_a_while(reader: Reader) -> None:
-    clock = Clock()
-    kept = Catalogue(clock)
-    await corpora(kept, repository(version=1), changing=True)
-    clock.now += RELOAD_SECONDS - 0.1
-    await corpora(kept, repository(version=2), changing=True)
-    assert reader.loads == 1
-    clock.now += 0.2
-    await corpora(kept, repository(version=2), changing=True)
-    assert reader.loads == 2
-
-
-async def test_what_takes_long_to_read_is_read_again_all_the_later(reader: Reader) -> None:
+@pytest.mark.parametrize(("reading_seconds", "good_for_seconds"), [(0.0, RELOAD_SECONDS), (1.0, REST)])
+async def test_a_repository_under_a_job_is_read_again_the_later_the_longer_that_takes(
+    reader: Reader, reading_seconds: float, good_for_seconds: float
+) -> None:
     clock = reader.clock = Clock()
     kept = Catalogue(clock)
-    reader.seconds = 1.0
+    reader.seconds = reading_seconds
     await corpora(kept, repository(version=1), changing=True)
-    clock.now += REST - 0.1
+    clock.now += good_for_seconds - 0.1
     await corpora(kept, repository(version=2), changing=True)
     assert reader.loads == 1
     clock.now += 0.2

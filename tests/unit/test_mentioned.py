@@ -32,7 +32,7 @@ def mentioned_in(text: str, paths: Sequence[str] = PATHS) -> dict[int, Mentioned
         ("at org.shop.Cart.add(Cart.java:56)", "Cart.java", 56),
         (r"in D:\build\src\Cart.cs:line 69", "build/src/Cart.cs", 69),
         ("at Cart.add (webpack:///./src/Cart.js:58:19)", "src/Cart.js", 58),
-        ("/root/go/pkg/mod/shop@v0.22.0/value.go:362 +0x1a5", "root/go/pkg/mod/shop@v0.22.0/value.go", 362),
+        ("/go/pkg/mod/shop@v0.22.0/value.go:362 +0x1a5", "go/pkg/mod/shop@v0.22.0/value.go", 362),
         ("Cart.cs(12,5): error CS1002", "Cart.cs", 12),
     ],
 )

@@ -21,6 +21,8 @@ Made = TypeVar("Made")
 
 WORK_SECONDS = 120.0
 """Longest that one piece of work may take before its process is killed."""
+NICENESS = 5
+"""Who searches comes before those who index."""
 
 
 class PoolBrokenError(Exception):
@@ -109,11 +111,8 @@ def _kill(executor: ProcessPoolExecutor) -> None:
     executor.shutdown(wait=False)
 
 
-NICENESS = 5
-
-
 def _start_process(parent: int) -> None:
-    """Leaves when the parent is gone: nobody else ends the children of a killed worker. Who searches comes first."""
+    """Leaves when the parent is gone: nobody else ends the children of a killed worker."""
     os.nice(NICENESS)
     threading.Thread(target=_leave_with, args=(parent,), name="parent-watch", daemon=True).start()
 

@@ -34,7 +34,7 @@ class Coverage:
 async def coverage_of(
     connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
 ) -> Coverage:
-    state = await project_state.project_state(connection, schema, request.project_id, identity)
+    state = await project_state.read(connection, schema, request.project_id, identity)
     jobs = {job.repo_path: job for job in state.jobs}
     known = await projects.list_repositories(connection) if state.has_schema else []
     without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]

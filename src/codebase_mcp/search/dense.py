@@ -68,14 +68,15 @@ async def nearest_files(
     found: list[tuple[int, float]] = []
     candidates = search_store.INDEX_CANDIDATES
     has_index = searched > EXACT_CHUNKS and await vector_index.prepare_scan(connection, index, candidates)
-    is_partial = plausible is not None and not has_index and searched > SCANNED_CHUNKS
-    if plausible is not None and is_partial:
-        only, searched = _restriction(corpus, plausible(), of_kind)
+    is_partial = False
     if has_index:
         found = await search_store.nearest_files_by_index(
             connection, schema, vector.model, vector.literal,
             dimensions=vector.dimensions, repository_ids=repository_ids, only=only,
         )  # fmt: skip
+    elif plausible is not None and searched > SCANNED_CHUNKS:
+        is_partial = True
+        only, searched = _restriction(corpus, plausible(), of_kind)
     # The index gives up before it has looked at everything: few rows may mean that a filter hides what is near.
     if len(found) < min(searched, candidates):
         if only is None and not is_whole_project:

@@ -103,7 +103,7 @@ class Service:
 
     def rehearse(self) -> None:
         """Searches in the background, so that the first search of a user finds the project's files in memory."""
-        self._rehearsal = asyncio.create_task(rehearsal.rehearsed(self, self._embedder))
+        self._rehearsal = asyncio.create_task(rehearsal.rehearsed(self, self._settings))
 
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""

@@ -9,7 +9,6 @@ from codebase_mcp.errors import CodebaseMcpError
 from codebase_mcp.indexing.embed import LocalEmbedder, open_embedder
 
 if TYPE_CHECKING:
-    from codebase_mcp.indexing.embed import Embedder
     from codebase_mcp.service.facade import Service
     from codebase_mcp.settings import Settings
 
@@ -24,9 +23,9 @@ def preload(settings: Settings) -> None:
             embedder.load()
 
 
-async def rehearsed(service: Service, embedder: Embedder) -> None:
+async def rehearsed(service: Service, settings: Settings) -> None:
     """One search of the default project. A service of embeddings is not troubled with it."""
     with contextlib.suppress(CodebaseMcpError):
-        if not embedder.is_service:
+        if not open_embedder(settings).is_service:
             await service.ready(WITHIN_SECONDS)
             await service.search(QUERY)

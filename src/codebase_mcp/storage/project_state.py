@@ -80,9 +80,7 @@ _LAST_COUNTS = f"""
 """
 
 
-async def project_state(
-    connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity
-) -> ProjectState:
+async def read(connection: AsyncConnection, schema: str, project_id: str, identity: ModelIdentity) -> ProjectState:
     """What a project has, as one statement: every search begins with it."""
     statement = sa.text(
         "SELECT m.id, to_regclass(:repositories) IS NOT NULL,"

@@ -21,6 +21,7 @@ HALF_FLOAT_BYTES = 2
 ROW_OVERHEAD_BYTES = 800
 """What pgvector holds of each row while it builds a graph with 16 links, besides the vector."""
 LEAST_KILOBYTES = 65_536
+_IS_VALID = "SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(CAST(:name AS text))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ async def exists(connection: AsyncConnection, index: VectorIndex) -> bool:
 async def is_ready(connection: AsyncConnection, index: VectorIndex) -> bool:
     """Whether the index exists and is complete."""
     found = await connection.scalar(
-        sa.text("SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(CAST(:name AS text))"),
+        sa.text(_IS_VALID),
         {"name": f'"{index.schema}".{index.name}'},
     )
     return bool(found)
@@ -134,7 +135,7 @@ async def prepare_scan(connection: AsyncConnection, index: VectorIndex, candidat
     """Whether the index is complete; if so, what follows in this transaction can take so many `candidates` from it."""
     prepared = await connection.scalar(
         sa.text(
-            "SELECT (SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(CAST(:name AS text)))"
+            f"SELECT ({_IS_VALID})"
             " AND set_config('hnsw.iterative_scan', 'strict_order', true) <> ''"
             " AND set_config('hnsw.ef_search', CAST(CAST(:candidates AS integer) AS text), true) <> ''"
         ),
