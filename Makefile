@@ -22,6 +22,8 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "codebase-mcp needs Python 3.11 to 3.14: make PYTHON=/path/to/python3.11 …")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@# The name of the distribution until 0.1.0: left in place, both would own the command.
+	@$(BIN)/python -m pip uninstall --quiet --quiet --yes codebase-mcp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $(STAMP)
 

@@ -262,7 +262,7 @@ async def test_the_doctor_finds_a_healthy_installation_healthy(bench: Bench) -> 
     found = await checks(service)
     await service.close()
     assert list(found) == [
-        "versions", "database", "vector extension", "worker", "jobs", "embedding model", "disk", "logs",
+        "versions", "package", "database", "vector extension", "worker", "jobs", "embedding model", "disk", "logs",
     ]  # fmt: skip
     assert [check for check in found.values() if not check.is_ok or check.fix] == []
     assert "external (DATABASE_URL)" in found["database"].detail

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -107,10 +109,19 @@ def test_every_part_of_the_fingerprint_makes_files_stale(monkeypatch: pytest.Mon
     identity = EmbedderIdentity("local", "m", "1")
     others = [replace(identity, **{name: "other"}) for name in ("provider", "model", "revision")]
     fingerprints = {index_fingerprint(one) for one in (identity, *others)}
-    for name in ("CHUNKER_VERSION", "TOKENISER_VERSION"):
+    for name in ("CHUNKER_VERSION", "TOKENISER_VERSION", "GRAMMARS_VERSION"):
         with monkeypatch.context() as patch:
             patch.setattr(pipeline, name, "other")
             fingerprints.add(index_fingerprint(identity))
-    monkeypatch.setattr(pipeline, "version", lambda _: "other")
-    fingerprints.add(index_fingerprint(identity))
     assert len(fingerprints) == 7
+
+
+def test_a_worker_whose_packages_are_being_replaced_still_has_a_fingerprint(tmp_path: Path) -> None:
+    script = (
+        "import sys; from codebase_mcp.indexing.embed import EmbedderIdentity;"
+        "from codebase_mcp.indexing.pipeline import index_fingerprint;"
+        f"sys.path[:] = [{str(tmp_path)!r}];"
+        "print(index_fingerprint(EmbedderIdentity('local', 'm', '1')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == index_fingerprint(EmbedderIdentity("local", "m", "1"))

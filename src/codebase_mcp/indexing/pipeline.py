@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HEAD_CHARACTERS = 4_000
 """How much of a file is looked at for its language and role."""
+# Read once: it names the grammars that this process runs, also while an upgrade replaces the package on the disk.
+GRAMMARS_VERSION = version("tree-sitter-language-pack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,5 @@ def warm_up() -> None:
 
 def index_fingerprint(identity: EmbedderIdentity) -> str:
     """Changes whenever a file would be indexed differently, so that an upgrade reads it again."""
-    grammars = version("tree-sitter-language-pack")
-    parts = (CHUNKER_VERSION, grammars, TOKENISER_VERSION, identity.provider, identity.model, identity.revision)
+    parts = (CHUNKER_VERSION, GRAMMARS_VERSION, TOKENISER_VERSION, identity.provider, identity.model, identity.revision)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import platform
 import signal
@@ -21,6 +20,7 @@ from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.service import reports
+from codebase_mcp.service.distribution import check_distribution, installed_versions
 from codebase_mcp.storage import disk, embedded
 from codebase_mcp.storage.migrate import check_server
 
@@ -51,6 +51,7 @@ async def examine(settings: Settings, life: Life) -> list[Check]:
     database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
         _versions(),
+        check_distribution(),
         database,
         *(await _checks_in(settings, life) if database.is_ok else []),
         await _tried("embedding model", lambda: _model_check(settings), model_fix),
@@ -113,11 +114,10 @@ async def _tried(name: str, check: Callable[[], Awaitable[Check]], fix: str) -> 
 
 
 def _versions() -> Check:
-    parts = {part: importlib.metadata.version(part) for part in _PARTS}
     detail = f"codebase-mcp {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     is_ok = sys.platform != "win32"
     fix = None if is_ok else "Windows is not supported yet; use WSL."
-    return Check(name="versions", is_ok=is_ok, detail=detail, fix=fix, facts=dict(parts))
+    return Check(name="versions", is_ok=is_ok, detail=detail, fix=fix, facts=dict(installed_versions(_PARTS)))
 
 
 async def _worker_check(settings: Settings, life: Life) -> Check:
