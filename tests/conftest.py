@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The settings of whoever runs the tests must not reach them, nor any process that they start.
+    os.environ["CODEBASE_MCP_CONFIG"] = os.devnull
     config.addinivalue_line("markers", "unchecked(reason): the invariants do not hold after this fault test, and why")
     # Tests in the background of a shell, or under nohup, ignore a signal, and so would every process that they start.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

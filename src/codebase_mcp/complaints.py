@@ -63,7 +63,7 @@ def explain_settings(error: ValidationError, name_of: Callable[[str], str]) -> s
 
 def _shown_setting(detail: ErrorDetails) -> str:
     """Prevents: a secret in an error message."""
-    if "key" in str(detail["loc"][0]).lower():
+    if any(word in str(detail["loc"][0]).lower() for word in ("key", "database_url")):
         return "(not shown)"
     return _URL_CREDENTIALS.sub("***@", shown(detail["input"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RUNNING_JOBS = 3
+PROJECT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 INDEX_ID_LIMIT = 2**32 - 1
 """Chunk and file ids are stored in postings as unsigned 32-bit numbers."""
 

@@ -1,17 +1,28 @@
-"""Every knob, with its unit, default and range. Read once, from the environment; frozen afterwards."""
+"""Every setting, with its unit, default and range. Read once, from environment and settings file; frozen afterwards."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from codebase_mcp import config_file
+from codebase_mcp.complaints import closest, shown
+from codebase_mcp.domain import PROJECT_ID_PATTERN
+from codebase_mcp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from codebase_mcp.config_file import ConfigFile
+
+PREFIX = "CODEBASE_MCP_"
 
 
 def default_data_dir() -> Path:
@@ -26,10 +37,14 @@ _EMBEDDING_EXAMPLES = {"embedding_url": "http://127.0.0.1:8000/v1", "embedding_m
 
 
 class Settings(BaseSettings):
-    """Set any of these as CODEBASE_MCP_<NAME> in the environment, for example CODEBASE_MCP_LOG_LEVEL=debug."""
+    """Arguments come before the environment (CODEBASE_MCP_LOG_LEVEL=debug), that before `config.toml`
+    (log_level = "debug"), and that before the defaults.
+
+    Raises InvalidInputError when the file cannot be used, ValidationError for a wrong value.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix="CODEBASE_MCP_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
     )
 
     database_url: SecretStr | None = Field(
@@ -62,12 +77,16 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="Embedded database, locks and logs.")
     project_id: str = Field("default", description="Project used when neither the call nor a config file names one.")
+    tools: Literal["all", "search", "jobs"] = Field("all", description="Which tools the server offers.")
+    answers: Literal["text", "structured"] = Field("text", description="Form in which searches are answered over MCP.")
     worker: Literal["spawn", "inline", "external"] = Field("spawn", description="Who runs the indexing jobs.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
     log_to_stderr: bool = Field(False, description="Also write the log to standard error.")
 
     lease_seconds: float = Field(8.0, ge=2, le=60, description="How long a silent worker keeps a job.")
-    renew_seconds: float = Field(1.0, gt=0, le=10, description="How often a worker renews a lease and sees a cancel.")
+    renew_seconds: float = Field(
+        1.0, gt=0, le=10, validate_default=True, description="How often a worker renews a lease and sees a cancel."
+    )
     poll_seconds: float = Field(0.5, gt=0, le=10, description="How often an idle worker looks for a job.")
     worker_idle_seconds: float = Field(60.0, ge=0, description="A spawned worker leaves after this long without a job.")
     watch_seconds: float = Field(3.0, gt=0, le=60, description="How often a server looks for jobs without a worker.")
@@ -84,11 +103,55 @@ class Settings(BaseSettings):
     min_free_disk_bytes: int = Field(1_000_000_000, ge=0, description="With less free on the data disk no job starts.")
     vector_index_rows: int = Field(50_000, ge=1, description="A project with more vectors gets an HNSW index.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = config_file.read_config(config_file.config_path())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, values_of(file))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: object, field: ValidationInfo) -> object:
+        """Pydantic takes true for 1."""
+        if isinstance(value, bool) and cls.model_fields[str(field.field_name)].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _same_for_every_process(cls, data_dir: Path) -> Path:
         """Clients do not expand `~`, and a worker does not start where its server did."""
-        return data_dir.expanduser().absolute()
+        if "\0" in str(data_dir):
+            raise ValueError("must not contain a NUL character")
+        try:
+            return data_dir.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("must begin with ~/ or /: there is no such user") from None
+
+    @field_validator("project_id")
+    @classmethod
+    def _storable(cls, project_id: str) -> str:
+        if not PROJECT_ID_PATTERN.fullmatch(project_id):
+            raise ValueError("must be 1 to 255 letters, digits, hyphens and underscores")
+        return project_id
+
+    @field_validator("renew_seconds")
+    @classmethod
+    def _in_time_for_the_lease(cls, renew_seconds: float, others: ValidationInfo) -> float:
+        """By the time that a worker stops trusting its lease it must have had a second chance to renew it."""
+        lease_seconds = others.data.get("lease_seconds")
+        if lease_seconds is not None and renew_seconds > (longest := _trust_seconds(lease_seconds) / 2):
+            raise ValueError(
+                f"must be at most {longest:g} with lease_seconds = {lease_seconds:g}: "
+                "a worker that renews too seldom loses its jobs"
+            )
+        return renew_seconds
 
     @field_validator("embedding_url", "embedding_model")
     @classmethod
@@ -119,21 +182,17 @@ class Settings(BaseSettings):
     def trust_seconds(self) -> float:
         """Without a good renewal for so long, a worker stops: before the lease lapses, and so that a cancel which it
         cannot see takes effect within 5 s."""
-        return min(self.lease_seconds - 2, 4.5)
-
-    @property
-    def longest_renew_seconds(self) -> float:
-        """By the time that a worker stops trusting its lease it must have had a second chance to renew it."""
-        return self.trust_seconds / 2
+        return _trust_seconds(self.lease_seconds)
 
     @property
     def is_embedded(self) -> bool:
         return self.database_url is None
 
     def as_environment(self) -> dict[str, str]:
-        """The environment that gives another process these very settings."""
-        values = {f"CODEBASE_MCP_{name.upper()}": _as_text(getattr(self, name)) for name in type(self).model_fields}
-        values.pop("CODEBASE_MCP_DATABASE_URL")
+        """The environment that gives another process these very settings, whatever the settings file says by then."""
+        values = {variable_of(name): _as_text(getattr(self, name)) for name in type(self).model_fields}
+        values.pop(variable_of("database_url"))
+        values[config_file.VARIABLE] = os.devnull
         if self.database_url is not None:
             values["DATABASE_URL"] = self.database_url.get_secret_value()
         return values
@@ -141,6 +200,47 @@ class Settings(BaseSettings):
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
+
+
+def variable_of(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def values_of(file: ConfigFile) -> dict[str, object]:
+    """What a settings file sets; as in the environment, an empty text counts as none.
+
+    Raises InvalidInputError for a name that is no setting, and for a data directory that would depend on where a
+    process was started.
+    """
+    for name, value in file.values.items():
+        if name not in Settings.model_fields:
+            raise _unknown_setting(file, name)
+        if name == "data_dir" and isinstance(value, str) and value and not value.startswith(("/", "~")):
+            raise InvalidInputError(
+                f"{file.location_of(name)}: data_dir = {shown(value)} must be an absolute path or begin with ~/. "
+                "Correct the file."
+            )
+    return {name: value for name, value in file.values.items() if value != ""}
+
+
+def _unknown_setting(file: ConfigFile, name: str) -> InvalidInputError:
+    if isinstance(file.values[name], dict):
+        return InvalidInputError(
+            f"{file.location_of(name)}: [{name}] is a table. Settings stand at the top level, without tables."
+        )
+    return InvalidInputError(
+        f"{file.location_of(name)}: {name} is not a setting{similar_setting(name)}. Correct the file, or remove the "
+        f"line with `codebase-mcp config unset {shlex.quote(name)}`."
+    )
+
+
+def similar_setting(name: str) -> str:
+    """A hint for a misspelt name, or for that of an environment variable: " (did you mean data_dir?)", or nothing."""
+    return closest(name.lower().removeprefix(PREFIX.lower()), list(Settings.model_fields))
+
+
+def _trust_seconds(lease_seconds: float) -> float:
+    return min(lease_seconds - 2, 4.5)
 
 
 def _as_text(value: object) -> str:

@@ -674,9 +674,7 @@ def test_a_renewal_that_comes_too_late_for_the_lease_is_refused(
     monkeypatch.setenv("CODEBASE_MCP_RENEW_SECONDS", renewal)
     outcome = run(command)
     assert outcome.code == 2
-    expected = (
-        f"CODEBASE_MCP_RENEW_SECONDS = {renewal} must be at most {most} with CODEBASE_MCP_LEASE_SECONDS = {lease}"
-    )
+    expected = f'CODEBASE_MCP_RENEW_SECONDS = "{renewal}" must be at most {most} with lease_seconds = {lease}'
     assert expected in outcome.err
 
 
@@ -691,7 +689,12 @@ def test_a_terminal_without_unicode_still_gets_its_answer(tmp_path: Path) -> Non
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[2],
-        env={"CODEBASE_MCP_DATA_DIR": str(tmp_path), "PYTHONIOENCODING": "ascii", "PATH": "/usr/bin"},
+        env={
+            "CODEBASE_MCP_CONFIG": os.devnull,
+            "CODEBASE_MCP_DATA_DIR": str(tmp_path),
+            "PYTHONIOENCODING": "ascii",
+            "PATH": "/usr/bin",
+        },
         capture_output=True,
         text=True,
         timeout=60,

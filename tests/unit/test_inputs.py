@@ -212,11 +212,6 @@ def test_a_folder_that_only_looks_like_a_configuration_is_passed_over(repository
     assert inputs.resolve_project(None, repository, "setting") == "setting"
 
 
-def test_a_setting_that_is_no_project_id_is_named(repository: Path) -> None:
-    with pytest.raises(InvalidInputError, match="CODEBASE_MCP_PROJECT_ID 'a b'"):
-        inputs.resolve_project(None, repository, "a b")
-
-
 @pytest.mark.parametrize(("limit", "offset"), [(0, 0), (101, 0), (-1, 0), (1, -1)])
 def test_a_page_outside_the_range_is_refused(limit: int, offset: int) -> None:
     with pytest.raises(InvalidInputError, match=str(limit if limit != 1 else offset)):

@@ -36,25 +36,17 @@ service_factory: ContextVar[Callable[[Settings], Service]] = ContextVar("service
 
 
 def load_settings() -> Settings:
-    """Settings from the environment; raises InvalidInputError naming each variable that is wrong."""
+    """Settings from the environment and the settings file; raises InvalidInputError naming each that is wrong."""
     from pydantic import ValidationError
 
     from codebase_mcp.settings import Settings
 
     try:
-        settings = Settings()
+        return Settings()
     except ValidationError as error:
-        from codebase_mcp.complaints import explain_settings
+        from codebase_mcp.setting_origins import explain_wrong_settings
 
-        told = explain_settings(error, _variable_name)
-        raise InvalidInputError(f"{told}. Correct or unset the environment variable.") from None
-    if settings.renew_seconds > settings.longest_renew_seconds:
-        raise InvalidInputError(
-            f"CODEBASE_MCP_RENEW_SECONDS = {settings.renew_seconds:g} must be at most"
-            f" {settings.longest_renew_seconds:g} with CODEBASE_MCP_LEASE_SECONDS = {settings.lease_seconds:g}:"
-            " a worker that renews too seldom loses its jobs. Correct one of them."
-        )
-    return settings
+        raise explain_wrong_settings(error) from None
 
 
 def prepare(role: Role) -> Settings:
@@ -113,7 +105,3 @@ async def _wait_until_ready(ready: Callable[[float], Awaitable[None]]) -> None:
             if turn == 0:
                 screen.tell("Starting the database; the first time this takes a little longer …")
     return await ready(PATIENCE_SECONDS)
-
-
-def _variable_name(field: str) -> str:
-    return field if field.isupper() else f"CODEBASE_MCP_{field.upper()}"

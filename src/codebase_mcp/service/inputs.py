@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import stat
 from pathlib import Path
 
+from codebase_mcp.config_file import read_text
+from codebase_mcp.domain import PROJECT_ID_PATTERN
 from codebase_mcp.errors import InvalidInputError
 
 CONFIG_FILE = Path(".codebase-mcp") / "config.json"
-LARGEST_CONFIG_BYTES = 100_000
 LARGEST_OFFSET = 2**31 - 1
-_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
@@ -64,7 +62,7 @@ def _is_large_root(root: Path) -> bool:
 
 
 def checked_project_id(project_id: str, source: str = "project_id") -> str:
-    if _PROJECT_ID.fullmatch(project_id):
+    if PROJECT_ID_PATTERN.fullmatch(project_id):
         return project_id
     raise InvalidInputError(
         f"{source} {_shown(project_id)!r} is not valid: use 1 to 255 letters, digits, hyphens and underscores."
@@ -92,7 +90,7 @@ def resolve_project(explicit: str | None, near: Path, fallback: str) -> str:
     for folder in (near, *near.parents):
         if _is_there(folder / CONFIG_FILE):
             return _configured_project(folder / CONFIG_FILE)
-    return checked_project_id(fallback, "CODEBASE_MCP_PROJECT_ID")
+    return fallback
 
 
 def _is_there(config: Path) -> bool:
@@ -108,7 +106,7 @@ def _is_there(config: Path) -> bool:
 
 def _configured_project(config: Path) -> str:
     try:
-        values = json.loads(_config_text(config))
+        values = json.loads(read_text(config, "JSON"))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{config} is not JSON ({error}). Correct or remove it.") from error
     project_id = values.get("project_id") if isinstance(values, dict) else None
@@ -118,26 +116,6 @@ def _configured_project(config: Path) -> str:
             f'{config} has no text under "project_id"{found}. Write {{"project_id": "my-project"}}.'
         )
     return checked_project_id(project_id, f"project_id in {config}")
-
-
-def _config_text(config: Path) -> str:
-    try:
-        status = config.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidInputError(f"{config} is not a file. Put a JSON file there, or remove it.")
-        if status.st_size > LARGEST_CONFIG_BYTES:
-            raise InvalidInputError(
-                f"{config} has {status.st_size:,} bytes, more than the {LARGEST_CONFIG_BYTES:,} that a configuration "
-                "may have. Correct or remove it."
-            )
-        return config.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{config} is not UTF-8 text ({error.reason}). Correct or remove it.") from error
-    except OSError as error:
-        why = error.strerror or error
-        raise InvalidInputError(
-            f"{config} cannot be read ({why}). Make it readable for this user, or remove it."
-        ) from error
 
 
 def _shown(value: str) -> str:

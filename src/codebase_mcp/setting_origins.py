@@ -1,0 +1,78 @@
+"""Where the value of each setting comes from, and what is wrong with one, by the name under which it was set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import AliasChoices, SecretStr
+
+from codebase_mcp import config_file
+from codebase_mcp.complaints import explain_settings
+from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.settings import Settings, values_of, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import ValidationError
+
+_FIXES = {
+    "environment": "Correct or unset the environment variable.",
+    "file": "Correct the file, or remove the line with `codebase-mcp config unset NAME`.",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`name` is an environment variable, a file with a line, or empty for a default."""
+
+    source: Literal["environment", "file", "default"]
+    name: str = ""
+
+
+def find_origins() -> dict[str, Origin]:
+    """The origin of each setting of this process, by the setting's name. Raises InvalidInputError for a bad file."""
+    file = config_file.read_config(config_file.config_path())
+    in_file = values_of(file)
+    environment = {name.upper(): name for name, value in os.environ.items() if value}
+    return {name: _origin(name, environment, file, in_file) for name in Settings.model_fields}
+
+
+def _origin(
+    name: str, environment: Mapping[str, str], file: config_file.ConfigFile, in_file: Mapping[str, object]
+) -> Origin:
+    for variable in variables_of(name):
+        if variable in environment:
+            return Origin("environment", environment[variable])
+    return Origin("file", file.location_of(name)) if name in in_file else Origin("default")
+
+
+def variables_of(name: str) -> list[str]:
+    """The environment variables that set it; the first that is not empty counts."""
+    alias = Settings.model_fields[name].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable_of(name)]
+
+
+def is_secret(name: str) -> bool:
+    return SecretStr in getattr(Settings.model_fields[name].annotation, "__args__", ())
+
+
+def explain_wrong_settings(error: ValidationError) -> InvalidInputError:
+    """Names each wrong value by its environment variable, or by its line of the settings file."""
+    origins = find_origins()
+
+    def label(name: str) -> str:
+        origin = origins[name]
+        return f"{origin.name}: {name}" if origin.source == "file" else origin.name or variable_of(name)
+
+    sources = {origins[_setting_of(str(detail["loc"][0]))].source for detail in error.errors()}
+    fixes = [fix for source, fix in _FIXES.items() if source in sources] or [_FIXES["environment"]]
+    sentences = explain_settings(error, lambda loc: label(_setting_of(loc)))
+    return InvalidInputError(f"{sentences}. {' '.join(fixes)}")
+
+
+def _setting_of(location: str) -> str:
+    """Pydantic names a setting by its field, or by a variable when it has several."""
+    return next((name for name in Settings.model_fields if location in variables_of(name)), location)
