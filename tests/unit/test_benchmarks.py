@@ -14,6 +14,7 @@ from benchmarks.corpora import BenchmarkError, Corpus, SourceDistribution
 from benchmarks.figures import machine, milliseconds, rates, rounded, spread
 from benchmarks.queries import QUESTIONS, varied_queries
 from benchmarks.stages import Surveyed, sampled_batches, survey
+from benchmarks.tokens import count_tokens, count_tool_tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,3 +158,16 @@ def test_the_command_takes_several_repositories(monkeypatch: pytest.MonkeyPatch)
     assert arguments.repo == [Path("/a"), Path("/b"), Path("/c")]
     assert arguments.quick
     assert arguments.out is None
+
+
+def test_tokens_are_those_of_the_o200k_vocabulary() -> None:
+    pytest.importorskip("bpe_openai", reason="there is no wheel of bpe-openai for this platform")
+    assert count_tokens("x = 1\n=== src/a.py:10-42 function total\nfoo()\n") == 18
+    assert count_tokens("<|endoftext|>") == 7
+
+
+def test_tools_are_counted_by_what_a_model_sees_of_them() -> None:
+    pytest.importorskip("bpe_openai", reason="there is no wheel of bpe-openai for this platform")
+    tool = {"name": "search", "description": "Finds code.", "inputSchema": {"type": "object"}}
+    hidden = {"title": "Search", "outputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
+    assert count_tool_tokens([tool]) == count_tool_tokens([tool | hidden]) == {"search": 18}
