@@ -200,7 +200,12 @@ def kept_installation(folder: Path) -> Iterator[Installation]:
     """An installation below `folder` that is stopped at the end; what it indexed stays."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(
-        database_url=None, data_dir=folder.resolve() / "data", project_id="default", worker="spawn", log_level="info"
+        database_url=None,
+        data_dir=folder.resolve() / "data",
+        project_id="default",
+        worker="spawn",
+        log_level="info",
+        answers="structured",
     )
     installation = Installation(folder.resolve(), settings)
     try:

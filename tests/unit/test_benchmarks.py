@@ -9,10 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from benchmarks import corpora, memory, report, speed
+from benchmarks import answer_tokens, corpora, memory, report, speed
 from benchmarks.corpora import BenchmarkError, Corpus, SourceDistribution
 from benchmarks.figures import machine, milliseconds, rates, rounded, spread
+from benchmarks.quality import Checkout
 from benchmarks.queries import QUESTIONS, varied_queries
+from benchmarks.relevance import AnnotatedQuery, AnnotatedRepository, Target
 from benchmarks.stages import Surveyed, sampled_batches, survey
 from benchmarks.tokens import count_tokens, count_tool_tokens
 from hypothesis import given
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from codebase_mcp.domain import Definition, DiscoveredFile
 from codebase_mcp.settings import Settings
+from tests.support.fake_service import a_hit, an_answer
 
 NAMES = ("parse_cookie", "HttpRequest", "fromISOFormat", "solve_banded", "open_socket", "TokenStream", "readline")
 DEFINITIONS = [Definition(name, "function", 1, 2, 0, parent, False) for name in NAMES for parent in (None, "Owner")]
@@ -171,3 +174,30 @@ def test_tools_are_counted_by_what_a_model_sees_of_them() -> None:
     tool = {"name": "search", "description": "Finds code.", "inputSchema": {"type": "object"}}
     hidden = {"title": "Search", "outputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
     assert count_tool_tokens([tool]) == count_tool_tokens([tool | hidden]) == {"search": 18}
+
+
+def answer_read(target: str, limit: int = 5) -> answer_tokens.Read:
+    pytest.importorskip("bpe_openai", reason="there is no wheel of bpe-openai for this platform")
+    checkout = Checkout(AnnotatedRepository("shop", "python", None, ()), Path("/src/shop"), Path("/src/shop"))
+    vat = a_hit(file_path="/src/shop/vat.py", content="VAT = 1.2\n")
+    structured = an_answer(a_hit(), vat, next_offset=2).model_dump(mode="json")
+    query = AnnotatedQuery("tax", "semantic", (Target(target),))
+    return answer_tokens.read(checkout, query, limit, structured)
+
+
+def test_an_answer_is_read_up_to_the_first_right_hit_and_in_vain_to_its_end() -> None:
+    first, second, none = answer_read("tax.py"), answer_read("vat.py"), answer_read("other.py")
+    assert (first.rank, second.rank, none.rank) == (1, 2, None)
+    assert first.text_first_right < second.text_first_right < none.text_first_right == none.text
+    assert first.structured_first_right < second.structured_first_right < none.structured_first_right
+    assert none.structured_first_right == none.structured
+    assert none.code < none.text < none.structured
+
+
+def test_tokens_of_answers_are_means_by_limit() -> None:
+    found = [answer_read("tax.py"), answer_read("other.py"), answer_read("other.py", limit=10)]
+    results = answer_tokens.summary(found, (5, 10))
+    assert [results[limit]["right"] for limit in ("5", "10")] == [0.5, 0]
+    assert results["5"]["answers"] == 2
+    header, five, ten = answer_tokens.table(results).splitlines()
+    assert len({len(header), len(five), len(ten)}) == 1
