@@ -10,7 +10,7 @@ QUERIES ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format lint types contracts unit test soak mutants bench quality model clean
+.PHONY: help install demo check format lint types contracts unit test recording soak mutants bench quality model clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ test: $(STAMP) lint types contracts ## Lint, types, contracts and every test aga
 	@$(BIN)/coverage report --skip-covered --fail-under=85
 	@$(BIN)/coverage report --include='src/codebase_mcp/jobs/*,src/codebase_mcp/storage/*' --skip-covered --fail-under=95
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal tests/faults
+
+recording: $(STAMP) ## Record anew what the server says in a handshake, after a change of tools or of FastMCP
+	@$(BIN)/python -m tests.support.handshake_recorder
 
 soak: $(STAMP) ## The long form of the fault tests: hours of kills, outages and races (CYCLES=500, KILLS=200)
 	@$(BIN)/pytest -q --soak -m soak --timeout=0 tests

@@ -86,7 +86,7 @@ class Installation:
         """A server process, which ends with the block; the worker it started goes on."""
         transport = StdioTransport(
             sys.executable,
-            ["-m", "codebase_mcp", "serve"],
+            ["-m", "codebase_mcp", "serve", "--answers", "structured"],
             env=self._environment(),
             cwd=str(self.folder),
             keep_alive=False,

@@ -1,6 +1,6 @@
-"""`python -m codebase_mcp` is the command line."""
+"""`python -m codebase_mcp` is the command."""
 
-from codebase_mcp.cli.app import main
+from codebase_mcp.entry import main
 
 if __name__ == "__main__":
     main()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from codebase_mcp.errors import InvalidInputError
 
@@ -18,13 +18,12 @@ VARIABLE = "CODEBASE_MCP_CONFIG"
 LARGEST_BYTES = 100_000
 
 
-@dataclass(frozen=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """What the file says; `values` maps setting names to TOML values. A file that does not exist says nothing."""
 
     path: Path
     text: str = ""
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = MappingProxyType({})
 
     def location_of(self, name: str) -> str:
         """`/home/me/.config/codebase-mcp/config.toml, line 3`; without a line when it cannot be found."""

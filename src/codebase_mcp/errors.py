@@ -24,8 +24,6 @@ The docstring of a class is its default message: what happened and what to do ne
 
 from __future__ import annotations
 
-import inspect
-
 
 class CodebaseMcpError(Exception):
     """Something went wrong inside codebase-mcp; the log file has the details."""
@@ -37,7 +35,7 @@ class CodebaseMcpError(Exception):
     """A transient error may know that trying again earlier is of no use."""
 
     def __init__(self, message: str | None = None) -> None:
-        self.message = message or inspect.cleandoc(type(self).__doc__ or "")
+        self.message = message or _default_message(type(self))
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -159,3 +157,9 @@ class RepositoryUnreadableError(CodebaseMcpError):
 
 class LeaseLostError(CodebaseMcpError):
     """This worker no longer owns the job: it was cancelled or taken over."""
+
+
+def _default_message(error: type[CodebaseMcpError]) -> str:
+    import inspect  # slow to import, and most errors bring a message of their own
+
+    return inspect.cleandoc(error.__doc__ or "")

@@ -18,6 +18,7 @@ from codebase_mcp import config_file
 from codebase_mcp.complaints import closest, shown
 from codebase_mcp.domain import PROJECT_ID_PATTERN
 from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.offer import AnswerForm, ToolProfile
 
 if TYPE_CHECKING:
     from codebase_mcp.config_file import ConfigFile
@@ -77,8 +78,8 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="Embedded database, locks and logs.")
     project_id: str = Field("default", description="Project used when neither the call nor a config file names one.")
-    tools: Literal["all", "search", "jobs"] = Field("all", description="Which tools the server offers.")
-    answers: Literal["text", "structured"] = Field("text", description="Form in which searches are answered over MCP.")
+    tools: ToolProfile = Field("all", description="Which tools the server offers.")
+    answers: AnswerForm = Field("text", description="Form in which searches are answered over MCP.")
     worker: Literal["spawn", "inline", "external"] = Field("spawn", description="Who runs the indexing jobs.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log.")
     log_to_stderr: bool = Field(False, description="Also write the log to standard error.")

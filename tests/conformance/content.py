@@ -136,6 +136,12 @@ def _add_notifying_tools(app: FastMCP[None]) -> None:
             await asyncio.sleep(PAUSE_SECONDS)
         return ToolResult(content=[_text("Three messages were sent.")])
 
+    @app.tool
+    async def test_logging_tool(ctx: Context) -> ToolResult:
+        """Logs to clients that ask for it."""
+        await ctx.info("Heard only by clients that ask for a log level.")
+        return ToolResult(content=[_text("Done.")])
+
 
 def add_resources(app: FastMCP[None]) -> None:
     @app.resource("test://static-text", mime_type="text/plain")

@@ -10,6 +10,7 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.client import CallToolResult
 
+from codebase_mcp.offer import Offer
 from codebase_mcp.server.app import build_server
 from tests.support.fake_service import FakeService
 
@@ -44,13 +45,14 @@ class Caller:
 @pytest.fixture
 def connect() -> Connect:
     @asynccontextmanager
-    async def connected(service: FakeService) -> AsyncIterator[Caller]:
+    async def connected(service: FakeService, **offer: Any) -> AsyncIterator[Caller]:
         heard: list[tuple[float, float | None, str | None]] = []
 
         async def hear(progress: float, total: float | None, message: str | None) -> None:
             heard.append((progress, total, message))
 
-        async with Client(build_server(service), progress_handler=hear) as client:
+        server = build_server(service, Offer(**{"answers": "structured"} | offer))  # type: ignore[arg-type]
+        async with Client(server, progress_handler=hear) as client:
             yield Caller(client, heard)
 
     return connected

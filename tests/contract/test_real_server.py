@@ -31,7 +31,9 @@ async def session_with(database_url: str, data_dir: Path) -> AsyncIterator[Clien
         "CODEBASE_MCP_MIN_FREE_DISK_BYTES": "0",
     }
     parameters = StdioServerParameters(
-        command=sys.executable, args=["-m", "codebase_mcp", "serve"], env=dict(os.environ) | settings
+        command=sys.executable,
+        args=["-m", "codebase_mcp", "serve", "--answers", "structured"],
+        env=dict(os.environ) | settings,
     )
     async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
         await session.initialize()

@@ -4,6 +4,8 @@ import logging
 from typing import Any
 
 import pytest
+from fastmcp.exceptions import McpError
+from mcp.types import INVALID_PARAMS
 
 from codebase_mcp import __version__
 from codebase_mcp.domain import JobStatus
@@ -25,17 +27,17 @@ from tests.contract.conftest import Connect
 from tests.support.fake_service import JOB_ID, FakeService, a_job, a_running_job, a_started_job
 
 TOOLS = {
+    "search_code": {"query": "tax"},
+    "find_symbol": {"name": "add_tax"},
+    "find_related": {"file_path": "tax.py", "line": 10},
+    "list_repositories": {},
+    "remove_repository": {"repository": "shop", "confirmed": True},
     "start_indexing_background": {"repo_path": "/src/shop"},
     "index_repository": {"repo_path": "/src/shop"},
     "estimate_indexing": {"repo_path": "/src/shop"},
     "get_job_status": {"job_id": str(JOB_ID)},
     "list_background_jobs": {},
     "cancel_job": {"job_id": str(JOB_ID), "confirmed": True},
-    "search_code": {"query": "tax"},
-    "list_repositories": {},
-    "remove_repository": {"repository": "shop", "confirmed": True},
-    "find_symbol": {"name": "add_tax"},
-    "find_related": {"file_path": "tax.py", "line": 10},
 }
 
 
@@ -47,7 +49,7 @@ async def test_exactly_the_documented_tools_are_offered(connect: Connect) -> Non
 async def test_the_server_introduces_itself(connect: Connect) -> None:
     async with connect(FakeService()) as caller:
         info, instructions = caller.client.server_info, caller.client.instructions
-    assert (info.name, info.version) == ("codebase-mcp", __version__)
+    assert (info.name, info.title, info.version) == ("codebase-mcp", "Codebase search", __version__)
     assert "search_code" in instructions
 
 
@@ -99,24 +101,15 @@ async def test_a_missing_argument_is_named(connect: Connect, tool: str) -> None:
         ("get_job_status", {"job_id": "7"}, 'job_id = "7" must be a UUID'),
         ("cancel_job", {"job_id": "", "confirmed": True}, 'job_id = "" must be a UUID'),
         ("cancel_job", {"job_id": str(JOB_ID), "confirmed": "maybe"}, 'confirmed = "maybe" must be true or false'),
-        ("list_background_jobs", {"limit": 0}, "limit = 0 must be at least 1"),
-        ("list_background_jobs", {"limit": 101}, "limit = 101 must be at most 100"),
-        ("list_background_jobs", {"offset": -1}, "offset = -1 must be at least 0"),
         ("list_background_jobs", {"status": "done"}, "status = \"done\" must be one of 'pending'"),
         ("list_background_jobs", {"created_after": "soon"}, 'created_after = "soon" must be a date and time'),
-        ("search_code", {"query": "x", "limit": 51}, "limit = 51 must be at most 50"),
-        ("search_code", {"query": "x", "offset": -1}, "offset = -1 must be at least 0"),
         ("search_code", {"query": "x", "limit": "ten"}, 'limit = "ten" must be a whole number'),
-        ("find_related", {"file_path": "x", "line": 0}, "line = 0 must be at least 1"),
-        ("find_symbol", {"name": "x", "limit": 51}, "limit = 51 must be at most 50"),
         ("search_code", {"query": None}, "query = null must be a string"),
-        ("index_repository", {"repo_path": "/x", "wait_seconds": 26}, "wait_seconds = 26 must be at most 25"),
         ("estimate_indexing", {"repo_path": 7}, "repo_path = 7 must be a string"),
         ("estimate_indexing", {"repo_path": "/x", "force_reindex": "maybe"}, 'force_reindex = "maybe" must be true'),
-        ("index_repository", {"repo_path": "/x", "wait_seconds": -1}, "wait_seconds = -1 must be at least 0"),
     ],
 )
-async def test_a_value_out_of_range_is_named_and_the_service_is_not_asked(
+async def test_a_value_of_a_wrong_type_is_named_and_the_service_is_not_asked(
     connect: Connect, tool: str, arguments: dict[str, Any], expected: str
 ) -> None:
     service = FakeService()
@@ -140,11 +133,51 @@ async def test_a_time_without_a_zone_is_taken_as_utc(connect: Connect) -> None:
     assert service.arguments_of("list_jobs")["created_after"].isoformat() == "2026-01-31T12:00:00+00:00"
 
 
-async def test_an_unknown_tool_is_answered_with_the_known_ones(connect: Connect) -> None:
+async def test_an_unknown_tool_is_a_protocol_error_that_names_the_known_ones(connect: Connect) -> None:
     async with connect(FakeService()) as caller:
-        told = await caller.refusal("search_cod")
-    assert told.startswith("VALIDATION_ERROR: there is no tool 'search_cod' (did you mean search_code?)")
-    assert all(tool in told for tool in TOOLS)
+        with pytest.raises(McpError) as refused:
+            await caller.call("search_cod")
+    assert refused.value.error.code == INVALID_PARAMS
+    assert refused.value.error.message.startswith("Unknown tool: 'search_cod' (did you mean search_code?)")
+    assert all(tool in refused.value.error.message for tool in TOOLS)
+
+
+async def test_only_tools_are_announced(connect: Connect) -> None:
+    async with connect(FakeService()) as caller:
+        announced = caller.client.server_capabilities
+    assert announced.model_dump(exclude_none=True, by_alias=True) == {"tools": {"listChanged": False}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("all", list(TOOLS)),
+        ("search", list(TOOLS)[:4]),
+        ("jobs", [*list(TOOLS)[3:]]),
+    ],
+)
+async def test_a_profile_offers_its_tools_and_its_instructions_name_no_other(
+    connect: Connect, profile: str, expected: list[str]
+) -> None:
+    async with connect(FakeService(), tools=profile) as caller:
+        assert [tool.name for tool in await caller.client.list_tools()] == expected
+        assert not [name for name in TOOLS if name in caller.client.instructions and name not in expected]
+
+
+@pytest.mark.parametrize("tool", ["search_code", "find_symbol", "find_related"])
+async def test_answers_are_plain_text_unless_a_program_asks_for_fields(connect: Connect, tool: str) -> None:
+    async with connect(FakeService(), answers="text") as caller:
+        schema = next(t.output_schema for t in await caller.client.list_tools() if t.name == tool)
+        result = await caller.call(tool, **TOOLS[tool])
+    assert schema is None
+    assert result.structured_content is None
+    (content,) = result.content
+    assert "tax.py" in content.text
+
+
+async def test_answers_about_jobs_stay_structured(connect: Connect) -> None:
+    async with connect(FakeService(), answers="text") as caller:
+        assert (await caller.answer("get_job_status", job_id=str(JOB_ID)))["job_id"] == str(JOB_ID)
 
 
 @pytest.mark.parametrize(

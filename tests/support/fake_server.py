@@ -1,5 +1,7 @@
 """`python -m tests.support.fake_server [options of serve]`: the real command over a service without a database.
 
+With FAKE_SERVER_GATE set, the service is made only once somebody has opened that named pipe for writing.
+
 The service prints while it is launched and called, starts a process that prints, and is slow to become ready: what a
 library may do, and what must not reach the protocol.
 """
@@ -7,12 +9,13 @@ library may do, and what must not reach the protocol.
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from functools import partial
 
-from codebase_mcp.cli.app import run
 from codebase_mcp.cli.session import service_factory
+from codebase_mcp.entry import run
 from codebase_mcp.errors import DatabaseStartingError
 from codebase_mcp.leaving import Departure
 from codebase_mcp.server import run as run_module
@@ -55,7 +58,14 @@ def main() -> int:
         close=_close,
         progress=[a_running_job(1), a_running_job(2)],
     )
-    service_factory.set(lambda _settings: service)  # type: ignore[arg-type, return-value]
+
+    def make_service(_settings: object) -> FakeService:
+        if gate := os.environ.get("FAKE_SERVER_GATE"):
+            with open(gate, "rb") as pipe:
+                pipe.read()
+        return service
+
+    service_factory.set(make_service)  # type: ignore[arg-type]
     return run(["serve", *sys.argv[1:]])
 
 

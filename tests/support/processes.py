@@ -49,7 +49,8 @@ def environment(data_dir: Path, knobs: dict[str, object]) -> dict[str, str]:
     """The environment of a process that works on `data_dir`; knobs are settings by their names, in lower case."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CODEBASE_MCP_")}
     inherited.pop("DATABASE_URL", None)
-    ours = {"config": os.devnull, "data_dir": data_dir, "pool_processes": 1, "min_free_disk_bytes": 0} | knobs
+    ours = {"config": os.devnull, "data_dir": data_dir, "pool_processes": 1, "min_free_disk_bytes": 0}
+    ours |= {"answers": "structured"} | knobs
     named = {"DATABASE_URL" if name == "database_url" else f"CODEBASE_MCP_{name.upper()}": ours[name] for name in ours}
     return inherited | {name: str(value) for name, value in named.items()}
 

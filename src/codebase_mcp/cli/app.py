@@ -50,11 +50,6 @@ for command in (serve, index, search, symbol, related, jobs, repos, doctor, work
     app.command(command)
 
 
-def main() -> None:
-    """Entry point of `codebase-mcp` and `python -m codebase_mcp`."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(tokens: Sequence[str]) -> int:
     """Carry out one command line; answers the exit code. Whatever goes wrong ends in one line on stderr."""
     _never_fail_to_print()
@@ -64,7 +59,7 @@ def run(tokens: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:
-        return _explain(error)
+        return explain(error)[0]
 
 
 def _refuse_windows() -> None:
@@ -72,29 +67,28 @@ def _refuse_windows() -> None:
         raise InvalidInputError("Windows is not supported. Run codebase-mcp on Linux or macOS, or inside WSL.")
 
 
-def _explain(error: Exception) -> int:
-    if isinstance(error, CycloptsError):
-        screen.complain(f"VALIDATION_ERROR: {str(error).rstrip()} See `{_help_command(error)}`.")
-        return EXIT_BAD_INPUT
-    if isinstance(error, CodebaseMcpError):
-        screen.complain(str(error))
-        return EXIT_BAD_INPUT if error.code in CODES_OF_BAD_INPUT else EXIT_FAILED
+def explain(error: Exception) -> tuple[int, str]:
+    """Print in one line what went wrong; answers the exit code and that line."""
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has enough; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE_CLOSED
-    return _unexpected(error)
+        return EXIT_PIPE_CLOSED, str(error)
+    code, message = _explained(error)
+    screen.complain(message)
+    return code, message
 
 
-def _unexpected(error: Exception) -> int:
+def _explained(error: Exception) -> tuple[int, str]:
+    if isinstance(error, CycloptsError):
+        return EXIT_BAD_INPUT, f"VALIDATION_ERROR: {str(error).rstrip()} See `{_help_command(error)}`."
+    if isinstance(error, CodebaseMcpError):
+        return EXIT_BAD_INPUT if error.code in CODES_OF_BAD_INPUT else EXIT_FAILED, str(error)
     from codebase_mcp.logs import current_log_file, log_incident
 
     incident = log_incident(error, "command failed unexpectedly")
     where = current_log_file() or "the lines above"
-    screen.complain(
-        f"INTERNAL_ERROR: something unexpected went wrong (incident {incident}). The details are in {where}."
-    )
-    return EXIT_FAILED
+    unexpected = f"INTERNAL_ERROR: something unexpected went wrong (incident {incident}). The details are in {where}."
+    return EXIT_FAILED, unexpected
 
 
 def _help_command(error: CycloptsError) -> str:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from codebase_mcp.cli import screen
 from codebase_mcp.cli.session import prepare, run_with_service, service_factory
+from codebase_mcp.offer import AnswerForm, Offer, ToolProfile
 
 if TYPE_CHECKING:
     from codebase_mcp.service import Service
@@ -22,6 +23,12 @@ def serve(
     ] = "stdio",
     host: Annotated[str, Parameter(help="Address to listen on, with --transport http.")] = "127.0.0.1",
     port: Annotated[int, Parameter(help="Port to listen on, with --transport http.")] = 8321,
+    tools: Annotated[
+        ToolProfile | None, Parameter(help="Which tools to offer: all, those that search, or those for jobs.")
+    ] = None,
+    answers: Annotated[
+        AnswerForm | None, Parameter(help="Whether searches are answered in text, or in fields for programs.")
+    ] = None,
 ) -> int:
     """Run the MCP server; this is the command to put into a client's configuration.
 
@@ -34,17 +41,21 @@ def serve(
     make_service = service_factory.get()
     from codebase_mcp.server.run import listen, serve_http, serve_stdio
 
+    offer = Offer(tools or settings.tools, answers or settings.answers)
     if transport == "http":
         listener = listen(host, port)
         address, port = listener.getsockname()[:2]
         screen.tell(f"Serving MCP at http://{host}:{port}/mcp")
         if not ip_address(address).is_loopback:
             screen.tell("Whoever reaches this address can search and remove what is indexed: there is no password.")
-        serve_http(lambda: make_service(settings), listener)
+        serve_http(lambda: make_service(settings), listener, offer)
         return 0
     if sys.stdin.isatty():
         screen.tell("Serving MCP on standard input, which is meant for a client. Ctrl-C ends it.")
-    serve_stdio(lambda: make_service(settings))
+    from codebase_mcp.server.stdio_frontend import StdioFrontend, load_recording
+
+    frontend = StdioFrontend(load_recording(offer))
+    serve_stdio(lambda: make_service(settings), frontend, offer)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastmcp.exceptions import FastMCPError, McpError, NotFoundError, ToolError
 from fastmcp.exceptions import ValidationError as BadArgumentsError
 from fastmcp.server.middleware import Middleware
+from mcp.types import INVALID_PARAMS
 from pydantic import ValidationError
 
 from codebase_mcp.complaints import closest, explain_arguments
@@ -24,9 +25,10 @@ logger = get_logger(__name__)
 
 
 class FailureMapper(Middleware):
-    """Turns whatever a tool call raises into one tool error. `arguments_of` maps each tool to its argument names."""
+    """Turns whatever a tool call raises into one tool error, and a call of an unknown tool into a protocol error."""
 
     def __init__(self, arguments_of: Mapping[str, Sequence[str]]) -> None:
+        """`arguments_of` maps each tool to its argument names."""
         self._arguments_of = arguments_of
 
     async def on_call_tool(
@@ -38,12 +40,12 @@ class FailureMapper(Middleware):
             return await call_next(context)
         except McpError:
             raise  # a protocol-level answer, not a failure of the tool
+        except NotFoundError as error:
+            raise McpError(code=INVALID_PARAMS, message=self._unknown_tool(context.message.name)) from error
         except Exception as error:
             raise ToolError(self._sentence(context.message.name, error)) from error
 
     def _sentence(self, tool: str, error: Exception) -> str:
-        if isinstance(error, NotFoundError):
-            return self._unknown_tool(tool)
         # FastMCP wraps what a tool raises in errors of its own; the cause is what happened.
         cause = error.__cause__ if isinstance(error, FastMCPError) and error.__cause__ else error
         if isinstance(cause, CodebaseMcpError):
@@ -57,7 +59,7 @@ class FailureMapper(Middleware):
 
     def _unknown_tool(self, tool: str) -> str:
         names = tuple(self._arguments_of)
-        return f"VALIDATION_ERROR: there is no tool {tool!r}{closest(tool, names)}. Call one of {', '.join(names)}."
+        return f"Unknown tool: {tool!r}{closest(tool, names)}. Call one of {', '.join(names)}."
 
     def _unexpected(self, tool: str, error: BaseException) -> str:
         incident = log_incident(error, "tool failed unexpectedly", tool=tool)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.leaving import Departure, told_to_stop
 from codebase_mcp.logs import get_logger
-from codebase_mcp.server.streams import StdinRelay, stdout_on_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastmcp import FastMCP
 
+    from codebase_mcp.offer import Offer
+    from codebase_mcp.server.stdio_frontend import StdioFrontend
     from codebase_mcp.service import Service
 
 # FastMCP's store of sessions checks the types of its own calls, for which it is compiled anew at every start.
@@ -33,17 +34,20 @@ OPEN_REQUESTS_SECONDS = 1
 logger = get_logger(__name__)
 
 
-def serve_stdio(make_service: Callable[[], Service]) -> None:
-    """Speak MCP on stdin and stdout until stdin ends or the process is told to stop."""
-    with stdout_on_stderr():
-        server = _build(make_service)
+def serve_stdio(make_service: Callable[[], Service], frontend: StdioFrontend, offer: Offer) -> None:
+    """Speak MCP through the frontend until its input ends or the process is told to stop."""
+    server = _build(make_service, offer)
+    from codebase_mcp.server.protocol import serve_streams
+    from codebase_mcp.server.streams import ClientLines, ClientOutput
+
     departure = Departure()
-    relay = StdinRelay(departure.begin)
 
     async def serve() -> None:
-        with told_to_stop(STOP_SIGNALS, relay.end_input, departure):
+        with told_to_stop(STOP_SIGNALS, frontend.end_input, departure):
             logger.info("serving", transport="stdio")
-            await server.run_stdio_async(show_banner=False)
+            lines = ClientLines(departure.begin)
+            frontend.attach(lines)
+            await serve_streams(server, lines, ClientOutput(frontend))
 
     asyncio.run(serve())
     logger.info("stopped serving")
@@ -61,13 +65,13 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve_http(make_service: Callable[[], Service], listener: socket.socket) -> None:
+def serve_http(make_service: Callable[[], Service], listener: socket.socket, offer: Offer) -> None:
     """Speak MCP over streamable HTTP, at the path /mcp, until the process is told to stop.
 
     There is no authentication: on a loopback address, requests from web pages of other origins are refused.
     """
     host, port = listener.getsockname()[:2]
-    server = _build(make_service)
+    server = _build(make_service, offer)
     departure = Departure()
 
     async def serve() -> None:
@@ -91,14 +95,14 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket) -> 
     logger.info("stopped serving")
 
 
-def _build(make_service: Callable[[], Service]) -> FastMCP[None]:
+def _build(make_service: Callable[[], Service], offer: Offer) -> FastMCP[None]:
     # Slow to import: whatever can go wrong before should do so first, and what is slow as well goes on beside.
     service = make_service()
     preloading = threading.Thread(target=_preload, args=[service], name="preloading", daemon=True)
     preloading.start()
     from codebase_mcp.server.app import build_server
 
-    return build_server(service)
+    return build_server(service, offer)
 
 
 def _preload(service: Service) -> None:

@@ -1,59 +1,56 @@
-"""The process's standard streams while it serves: stdout is the protocol's, and stdin can be ended by us."""
+"""The asyncio side of a stdio server: lines from the frontend's thread, and lines back to the client."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
-import threading
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-STDIN, STDOUT, STDERR = 0, 1, 2
-PIPE_READ_BYTES = 65_536
+    from codebase_mcp.server.stdio_frontend import StdioFrontend
 
 
-@contextlib.contextmanager
-def stdout_on_stderr() -> Iterator[None]:
-    """Send what anybody prints meanwhile, this process or a child, to stderr instead of stdout."""
-    protocol = os.dup(STDOUT)
-    os.dup2(STDERR, STDOUT)
-    try:
-        yield
-    finally:
-        os.dup2(protocol, STDOUT)
-        os.close(protocol)
+class ClientLines:
+    """What the client sends, as an asynchronous iterator of lines. Filled from another thread, in order."""
 
-
-class StdinRelay:
-    """Stands between the client and our stdin, so that a signal can end the input as the client's hanging up does.
-
-    The protocol library reads stdin in a thread that nothing can interrupt; at the end of input it leaves by itself,
-    through the same path as always.
-    """
-
-    def __init__(self, on_end: Callable[[], None] = lambda: None) -> None:
-        """`on_end` is called, in another thread, when the client has hung up."""
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        """`on_end` is called, in the thread that noticed it, when the input ends."""
+        self._loop = asyncio.get_running_loop()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._on_end = on_end
-        self._client = os.dup(STDIN)
-        read_end, self._write_end = os.pipe()
-        os.dup2(read_end, STDIN)
-        os.close(read_end)
-        threading.Thread(target=self._copy, name="stdin-relay", daemon=True).start()
 
-    def end_input(self) -> None:
-        """Let the reader of stdin see the end; may be called from any thread, any number of times."""
-        # Replaced, not closed: a write that is under way must not find the number given to another file.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._write_end, inheritable=False)
-        os.close(nowhere)
+    def receive(self, line: bytes) -> None:
+        self._put(line.decode("utf-8", errors="replace"))
 
-    def _copy(self) -> None:
-        # The reader may be gone, or stdin closed by whoever started us: both are the end.
-        with contextlib.suppress(OSError):
-            while data := os.read(self._client, PIPE_READ_BYTES):
-                while data:
-                    data = data[os.write(self._write_end, data) :]
+    def end(self) -> None:
         self._on_end()
-        self.end_input()
+        self._put(None)
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        line = await self._lines.get()
+        if line is None:
+            raise StopAsyncIteration
+        return line
+
+    def _put(self, line: str | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may have been closed meanwhile
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+
+
+class ClientOutput:
+    """Where the protocol library writes its lines. A client that reads slowly does not hold up the loop."""
+
+    def __init__(self, frontend: StdioFrontend) -> None:
+        self._frontend = frontend
+
+    async def write(self, text: str) -> None:
+        await anyio.to_thread.run_sync(self._frontend.send, text.encode())
+
+    async def flush(self) -> None:
+        """Nothing is held back."""
