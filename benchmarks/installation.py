@@ -205,7 +205,6 @@ def kept_installation(folder: Path) -> Iterator[Installation]:
         project_id="default",
         worker="spawn",
         log_level="info",
-        answers="structured",
     )
     installation = Installation(folder.resolve(), settings)
     try:
