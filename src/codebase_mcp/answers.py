@@ -220,6 +220,16 @@ class Check(Answer):
 
     name: str
     is_ok: bool
+    is_warning: bool = Field(default=False, description="It works, and `fix` says what is worth changing.")
     detail: str
     fix: str | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class SettingReport(Answer):
+    """One line of `codebase-mcp config list`."""
+
+    name: str
+    value: str | int | float | bool | None
+    source: Literal["environment", "file", "default"]
+    origin: str | None = Field(description="The environment variable, or the file and its line; null for a default.")

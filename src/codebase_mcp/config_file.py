@@ -52,7 +52,11 @@ def read_config(path: Path) -> ConfigFile:
     """Raises InvalidInputError for anything but a missing file or a readable one in TOML."""
     if _is_missing(path):
         return ConfigFile(path)
-    text = read_text(path, "TOML")
+    return parse_config(path, read_text(path, "TOML"))
+
+
+def parse_config(path: Path, text: str) -> ConfigFile:
+    """Raises InvalidInputError, with the line, for a text that is not TOML."""
     import tomllib  # only those who have a file pay for the parser
 
     try:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import AliasChoices
 
 from codebase_mcp import config_file
 from codebase_mcp.complaints import explain_settings
@@ -14,8 +14,6 @@ from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.settings import Settings, values_of, variable_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pydantic import ValidationError
 
 _FIXES = {
@@ -35,28 +33,22 @@ class Origin:
 def find_origins() -> dict[str, Origin]:
     """The origin of each setting of this process, by the setting's name. Raises InvalidInputError for a bad file."""
     file = config_file.read_config(config_file.config_path())
-    in_file = values_of(file)
-    environment = {name.upper(): name for name, value in os.environ.items() if value}
-    return {name: _origin(name, environment, file, in_file) for name in Settings.model_fields}
+    in_file = {name: Origin("file", file.location_of(name)) for name in values_of(file)}
+    in_environment = {name: Origin("environment", variable) for name, variable in variables_in_use().items()}
+    return {name: Origin("default") for name in Settings.model_fields} | in_file | in_environment
 
 
-def _origin(
-    name: str, environment: Mapping[str, str], file: config_file.ConfigFile, in_file: Mapping[str, object]
-) -> Origin:
-    for variable in variables_of(name):
-        if variable in environment:
-            return Origin("environment", environment[variable])
-    return Origin("file", file.location_of(name)) if name in in_file else Origin("default")
+def variables_in_use() -> dict[str, str]:
+    """Setting → the environment variable that sets it, as it is spelt there."""
+    spellings = {name.upper(): name for name, value in os.environ.items() if value}
+    found = {name: [v for v in variables_of(name) if v in spellings] for name in Settings.model_fields}
+    return {name: spellings[variables[0]] for name, variables in found.items() if variables}
 
 
 def variables_of(name: str) -> list[str]:
     """The environment variables that set it; the first that is not empty counts."""
     alias = Settings.model_fields[name].validation_alias
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable_of(name)]
-
-
-def is_secret(name: str) -> bool:
-    return SecretStr in getattr(Settings.model_fields[name].annotation, "__args__", ())
 
 
 def explain_wrong_settings(error: ValidationError) -> InvalidInputError:
@@ -67,12 +59,12 @@ def explain_wrong_settings(error: ValidationError) -> InvalidInputError:
         origin = origins[name]
         return f"{origin.name}: {name}" if origin.source == "file" else origin.name or variable_of(name)
 
-    sources = {origins[_setting_of(str(detail["loc"][0]))].source for detail in error.errors()}
+    sources = {origins[setting_at(str(detail["loc"][0]))].source for detail in error.errors()}
     fixes = [fix for source, fix in _FIXES.items() if source in sources] or [_FIXES["environment"]]
-    sentences = explain_settings(error, lambda loc: label(_setting_of(loc)))
+    sentences = explain_settings(error, lambda loc: label(setting_at(loc)))
     return InvalidInputError(f"{sentences}. {' '.join(fixes)}")
 
 
-def _setting_of(location: str) -> str:
+def setting_at(location: str) -> str:
     """Pydantic names a setting by its field, or by a variable when it has several."""
     return next((name for name in Settings.model_fields if location in variables_of(name)), location)

@@ -262,6 +262,6 @@ def _check_address(url: str) -> None:
     if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url.strip()):
         raise ValueError(example)
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not contain a user or password; put a key into CODEBASE_MCP_EMBEDDING_API_KEY")
+        raise ValueError("must not contain a user or password; put a key into embedding_api_key")
     if parts.query or parts.fragment:
         raise ValueError("must end with its path, without ? or #")

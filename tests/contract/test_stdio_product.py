@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastmcp import Client
+from fastmcp.client.transports import StdioTransport
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
@@ -135,6 +137,22 @@ async def test_every_bad_input_gets_its_code_and_changes_nothing(site: Site, rep
     wrong = [(code, *said) for (code, _, _), said in zip(cases, told, strict=True) if said[2].split(":")[0] != code]
     assert wrong == []
     assert [sentence for _, _, sentence in told if len(sentence) > 500 or "Traceback" in sentence] == []
+
+
+async def test_the_settings_file_reaches_a_server_that_gets_no_variables_and_its_worker(
+    site: Site, repository: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'data_dir = "{site.data_dir}"\npool_processes = 1\nmin_free_disk_bytes = 0\n')
+    bare = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "CODEBASE_MCP_CONFIG": str(config)}
+    transport = StdioTransport(
+        sys.executable, ["-m", "codebase_mcp", "serve"], env=bare, log_file=tmp_path / "output.log", keep_alive=False
+    )
+    async with Client(transport, timeout=30, init_timeout=60) as client:
+        await _index(client, repository)
+    assert [job["status"] for job in await site.rows("SELECT status FROM codebase_mcp.indexing_jobs")] == ["completed"]
+    (worker, *_) = site.processes("worker")
+    assert worker.environ()["CODEBASE_MCP_CONFIG"] == os.devnull
 
 
 async def _index(client: Client[Any], repository: Path) -> None:

@@ -32,6 +32,7 @@ from codebase_mcp.storage.search_store import FileColumns
 from tests.support import jobs
 from tests.support.postgres import temporary_data_dir
 from tests.support.runs import SHOP, Bench
+from tests.support.settings import without_settings
 from tests.support.waiting import until, until_now
 
 HOLDER = """
@@ -252,24 +253,35 @@ async def test_a_status_call_gets_an_orphan_its_worker(bench: Bench, monkeypatch
 # --- doctor ---
 
 
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither variables nor a file, so that settings are nothing to warn of."""
+    without_settings(monkeypatch, tmp_path)
+    monkeypatch.delenv("CODEBASE_MCP_CONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 async def checks(service: Service) -> dict[str, Any]:
     return {check.name: check for check in await service.doctor()}
 
 
+@pytest.mark.usefixtures("no_settings")
 async def test_the_doctor_finds_a_healthy_installation_healthy(bench: Bench) -> None:
     bench.settings.log_dir.mkdir(parents=True)
     service = Service(bench.settings.model_copy(update={"worker": "external"}))
     found = await checks(service)
     await service.close()
     assert list(found) == [
-        "versions", "package", "database", "vector extension", "worker", "jobs", "embedding model", "disk", "logs",
+        "versions", "package", "settings", "settings of MCP clients", "database", "vector extension", "worker", "jobs",
+        "embedding model", "disk", "logs",
     ]  # fmt: skip
     assert [check for check in found.values() if not check.is_ok or check.fix] == []
-    assert "external (DATABASE_URL)" in found["database"].detail
+    assert "external" in found["database"].detail
     assert "256 dimensions" in found["embedding model"].detail
     assert "fastmcp" in found["versions"].facts
 
 
+@pytest.mark.usefixtures("no_settings")
 async def test_the_doctor_names_a_fix_for_everything_it_finds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_settings: Settings) -> None:
         raise EmbeddingError("the table is damaged")

@@ -64,6 +64,12 @@ COMMANDS = [
     ["repos"],
     ["repos", "list"],
     ["repos", "remove"],
+    ["config"],
+    ["config", "list"],
+    ["config", "get"],
+    ["config", "set"],
+    ["config", "unset"],
+    ["config", "path"],
     ["doctor"],
     ["worker"],
     ["stop"],
@@ -638,12 +644,16 @@ def test_removing_on_a_terminal_asks(run: Run, monkeypatch: pytest.MonkeyPatch, 
 def test_doctor_shows_each_check_and_the_fix_of_those_that_fail(run: Run) -> None:
     checks = [
         Check(name="data directory", is_ok=True, detail="/data is writable", fix="not shown"),
+        Check(name="settings", is_ok=True, is_warning=True, detail="two of them", fix="Choose."),
         Check(name="database", is_ok=False, detail="refused", fix="Start it."),
     ]
     service = FakeService(doctor=checks, ready=DatabaseUnavailableError())
     outcome = run("doctor", service=service)
     assert outcome.code == 1
-    assert outcome.out == "✓ data directory: /data is writable\n✗ database: refused\n  → Start it.\n"
+    assert outcome.out == (
+        "✓ data directory: /data is writable\n! settings: two of them\n  → Choose.\n"
+        "✗ database: refused\n  → Start it.\n"
+    )
 
 
 def test_doctor_is_content_when_every_check_passes(run: Run) -> None:
@@ -724,7 +734,8 @@ def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
 def test_starting_up_imports_nothing_heavy(tokens: list[str]) -> None:
     code = (
         "import sys; from codebase_mcp.cli.app import run; code = run(sys.argv[1:])\n"
-        "heavy = {'fastmcp', 'numpy', 'sqlalchemy', 'pydantic', 'structlog', 'tree_sitter'} & set(sys.modules)\n"
+        "heavy = {'fastmcp', 'numpy', 'sqlalchemy', 'pydantic', 'structlog', 'tomlkit', 'tree_sitter'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else code)"
     )
     ended = subprocess.run(

@@ -16,16 +16,13 @@ from codebase_mcp.service.inputs import resolve_project
 from codebase_mcp.setting_origins import Origin, find_origins
 from codebase_mcp.settings import Settings
 from tests.support.repositories import folder_for_anybody, ordinary_user
+from tests.support.settings import without_settings
 
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The path of a settings file that does not exist yet, in an environment without settings."""
-    for name in [name for name in os.environ if name.startswith("CODEBASE_MCP_") or name == "DATABASE_URL"]:
-        monkeypatch.delenv(name)
-    path = tmp_path / "config.toml"
-    monkeypatch.setenv("CODEBASE_MCP_CONFIG", str(path))
-    return path
+    """The path of a settings file that does not exist yet."""
+    return without_settings(monkeypatch, tmp_path / "config.toml")
 
 
 def refusal() -> str:

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from codebase_mcp import __version__
 from codebase_mcp.cli import screen
+from codebase_mcp.cli.config import config
 from codebase_mcp.cli.doctor import doctor
 from codebase_mcp.cli.index import index
 from codebase_mcp.cli.jobs import jobs
@@ -46,7 +47,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for command in (serve, index, search, symbol, related, jobs, repos, doctor, worker, stop):
+for command in (serve, index, search, symbol, related, jobs, repos, config, doctor, worker, stop):
     app.command(command)
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def doctor(*, json: JsonOption = False) -> int:
-    """Check the installation: versions, database, worker, jobs, model, disk, logs. Each failure comes with its fix.
+    """Check the installation: versions, settings, database, worker, jobs, model, disk, logs. Each failure and each
+    warning (!) comes with its fix.
 
     Exit code 1 when a check fails.
 
@@ -34,7 +35,7 @@ def doctor(*, json: JsonOption = False) -> int:
 
 
 def _say_check(check: Check) -> None:
-    mark, style = ("✓", "green") if check.is_ok else ("✗", "red")
+    mark, style = ("✗", "red") if not check.is_ok else ("!", "yellow") if check.is_warning else ("✓", "green")
     screen.say(f"{mark} {check.name}: {check.detail}", style)
-    if check.fix and not check.is_ok:
+    if check.fix and mark != "✓":
         screen.say(f"  → {check.fix}")

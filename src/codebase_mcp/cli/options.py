@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 ProjectOption = Annotated[
     str | None,
-    Parameter(help="Project; else .codebase-mcp/config.json, then CODEBASE_MCP_PROJECT_ID, then default."),
+    Parameter(help="Project; else .codebase-mcp/config.json, then the setting project_id."),
 ]
 JsonOption = Annotated[bool, Parameter(help="Print the answer as JSON.", negative=())]
 YesOption = Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.", negative=())]

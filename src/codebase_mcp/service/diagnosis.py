@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from codebase_mcp import __version__
 from codebase_mcp.answers import Check
+from codebase_mcp.config_file import VARIABLE, config_path
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
@@ -21,6 +23,7 @@ from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.service import reports
 from codebase_mcp.service.distribution import check_distribution, installed_versions
+from codebase_mcp.service.settings_check import check_clients, check_settings
 from codebase_mcp.storage import disk, embedded
 from codebase_mcp.storage.migrate import check_server
 
@@ -41,17 +44,23 @@ _PARTS = ("fastmcp", "mcp", "sqlalchemy", "asyncpg", "tree-sitter", "tree-sitter
 
 async def examine(settings: Settings, life: Life) -> list[Check]:
     """All checks, in the order in which things depend on each other."""
-    database_fix = "External: start the server or correct DATABASE_URL. Embedded: see logs/postgresql.log."
+    database_fix = "External: start the server or correct database_url. Embedded: see logs/postgresql.log."
     model_fix = (
         "Install codebase-mcp again: its model files are damaged."
         if settings.embedding_provider == "local"
-        else "Start the embedding service, or correct the CODEBASE_MCP_EMBEDDING_ settings. Until then jobs wait and "
+        else "Start the embedding service, or correct the embedding_ settings. Until then jobs wait and "
         "searches are ranked without the meaning of words."
     )
     database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
         _versions(),
         check_distribution(),
+        await _tried("settings", lambda: asyncio.to_thread(check_settings, settings), "Correct the settings file."),
+        await _tried(
+            "settings of MCP clients",
+            lambda: asyncio.to_thread(check_clients, settings),
+            f"Correct that, or put {VARIABLE}={config_path()} into the client's configuration.",
+        ),
         database,
         *(await _checks_in(settings, life) if database.is_ok else []),
         await _tried("embedding model", lambda: _model_check(settings), model_fix),
@@ -73,7 +82,7 @@ async def _checks_in(settings: Settings, life: Life) -> list[Check]:
 async def _database_check(settings: Settings, life: Life) -> Check:
     await _ready(life)
     facts = await check_server(life.database)
-    where = f"embedded in {settings.data_dir}" if settings.is_embedded else "external (DATABASE_URL)"
+    where = f"embedded in {settings.data_dir}" if settings.is_embedded else "external"
     return Check(name="database", is_ok=True, detail=f"PostgreSQL {facts.server_version}, {where}")
 
 
@@ -148,7 +157,7 @@ def _disk(settings: Settings) -> Check:
     needed = settings.min_free_disk_bytes
     is_ok = free_bytes >= needed
     detail = f"{free_bytes / 1e9:,.1f} GB free for {settings.data_dir} (at least {needed / 1e9:,.1f} GB wanted)"
-    fix = None if is_ok else "Free some space, or move the data with CODEBASE_MCP_DATA_DIR."
+    fix = None if is_ok else "Free some space, or move the data directory and run `codebase-mcp config set data_dir`."
     return Check(name="disk", is_ok=is_ok, detail=detail, fix=fix)
 
 
