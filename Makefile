@@ -10,7 +10,8 @@ QUERIES ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format lint types contracts unit test recording soak mutants bench quality model clean
+.PHONY: help install demo check format lint types contracts unit test recording soak mutants bench quality model version \
+	release clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -79,6 +80,13 @@ model: $(STAMP) ## Train the shipped embedding model again, from published weigh
 	@$(BIN)/python training/fetch.py
 	@$(BIN)/python training/mine.py
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python training/train.py
+
+version: $(STAMP) ## Write VERSION=… everywhere it stands and give the CHANGELOG its heading
+	@$(BIN)/python -m scripts.release --set-version "$(VERSION)"
+
+release: $(STAMP) ## Build and check wheel, source distribution and plugins for URL=https://<host>/<owner>/<repository>
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group release
+	@$(BIN)/python -m scripts.release "$(URL)"
 
 clean: ## Remove the environment and all caches; indexed data stay
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
