@@ -74,12 +74,12 @@ async def test_the_limit_cuts_the_results_not_the_count(shelf: Shelf) -> None:
     assert answer.total_count > 1
 
 
-@pytest.mark.usefixtures("shop")
-async def test_the_budget_shortens_texts_and_says_so(shelf: Shelf) -> None:
-    answer = await shelf.search("cookie", max_tokens=300)
+async def test_the_budget_shortens_texts_and_says_so(shelf: Shelf, shop: Target) -> None:
+    await shelf.write(shop, {"shop/oven.py": "def bake(cookie):\n" + "    cookie += 1\n" * 100})
+    answer = await shelf.search("cookie", max_tokens=200)
     assert answer.truncated
-    assert answer.results[0].content_form == "location"
-    assert answer.results[0].content == ""
+    assert "full" not in {hit.content_form for hit in answer.results if hit.file_path.endswith("oven.py")}
+    assert sum(len(hit.content) for hit in answer.results) < 200 * 3.5
 
 
 @pytest.mark.usefixtures("shop")

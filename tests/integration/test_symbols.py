@@ -148,8 +148,10 @@ async def test_the_limit_cuts_the_results_not_the_count(names: Names) -> None:
     assert (len(answer.results), answer.total_count, answer.truncated) == (1, 4, False)
 
 
-async def test_the_budget_leaves_out_signatures_then_definitions(names: Names) -> None:
-    answer = await names.find("get", max_tokens=200)
+async def test_the_budget_leaves_out_signatures_then_definitions(names: Names, target: Target) -> None:
+    many = "".join(f"def gather_{n}():\n    pass\n\n\n" for n in range(20))
+    await names.shelf.write(target, {"shop/gather.py": many})
+    answer = await names.find("gather", max_tokens=200)
     assert answer.truncated
     assert len(answer.results) < answer.total_count
     assert answer.results[0].signature is None

@@ -40,7 +40,7 @@ def test_over_the_budget_the_last_hits_shrink_first() -> None:
     long = "\n".join(f"line {number}" for number in range(60))
     chunks = [chunk(long)] * 3
     forms = []
-    for max_tokens in (700, 550, 330, 235, 217):
+    for max_tokens in (537, 387, 167, 72, 54):
         forms.append([item.form for item in fit(chunks, ["/p"] * 3, analyse("line"), max_tokens)])
     assert forms == [
         ["full", "full", "full"],
@@ -52,7 +52,7 @@ def test_over_the_budget_the_last_hits_shrink_first() -> None:
 
 
 def test_when_not_even_the_places_fit_the_last_hits_are_left_out() -> None:
-    snippets = fit([chunk("x\n")] * 10, ["/p"] * 10, analyse("x"), 200)
+    snippets = fit([chunk("x\n")] * 20, ["/p"] * 20, analyse("x"), 200)
     assert len(snippets) == int(200 * CHARACTERS_PER_TOKEN // (PLACE_CHARACTERS + 2))
     assert {item.form for item in snippets} == {"location"}
 

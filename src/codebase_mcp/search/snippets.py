@@ -14,8 +14,8 @@ from codebase_mcp.search.query import Query
 from codebase_mcp.storage.search_store import ChunkRow
 
 CHARACTERS_PER_TOKEN = 3.5
-PLACE_CHARACTERS = 250
-"""What a hit costs besides path and text: the names and numbers around them."""
+PLACE_CHARACTERS = 60
+"""What a hit costs in a text answer besides path and text: its lines, kind and symbol."""
 BEST_LINES = 12
 LINE_CHARACTERS = 300
 _NOT_A_SIGNATURE = re.compile(r"\s*(?:$|#|//|/\*|\*|--|;|@|\"\"\"|''')")
