@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class StaticTable:
     """Thread-safe; loads in a tenth of a second. model2vec, which reads the same files, takes several times that."""
 
-    def __init__(self, tokenizer: Tokenizer, rows: NDArray[np.float32]) -> None:
+    def __init__(self, tokenizer: Tokenizer, rows: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
+        """A token's vector is its row times its scale; kept apart, they take a quarter of the memory."""
         self._tokenizer = tokenizer
         self._rows = rows
+        self._scales = scales
 
     @classmethod
     def load(cls, directory: Path) -> StaticTable:
@@ -31,15 +33,14 @@ class StaticTable:
         from tokenizers import Tokenizer
 
         tensors = load_file(directory / "model.safetensors")
-        # Shipped as 8-bit rows with a scale each.
-        rows = tensors["embeddings"] * tensors["weights"][:, None]
+        rows, scales = tensors["embeddings"], tensors["weights"].astype(np.float32)
         tokenizer = Tokenizer.from_buffer((directory / "tokenizer.json").read_bytes())
         if tokenizer.get_vocab_size() != len(rows):
             raise ValueError(f"{len(rows)} rows for {tokenizer.get_vocab_size()} tokens")
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        _silence_unknown(tokenizer, rows)
-        return cls(tokenizer, rows)
+        _silence_unknown(tokenizer, scales)
+        return cls(tokenizer, rows, scales)
 
     def sums(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The sum of each text's vectors (texts, dimensions); zeros without a known token."""
@@ -50,12 +51,13 @@ class StaticTable:
         # Texts of one length at a time make rectangles, which numpy sums twice as fast as ragged runs.
         for length in set(lengths[lengths > 0].tolist()):
             places = np.flatnonzero(lengths == length)
-            sums[places] = self._rows[np.array([tokens[place] for place in places])].sum(axis=1)
+            ids = np.array([tokens[place] for place in places])
+            sums[places] = (self._rows[ids] * self._scales[ids][..., None]).sum(axis=1)
         return sums
 
 
-def _silence_unknown(tokenizer: Tokenizer, rows: NDArray[np.float32]) -> None:
+def _silence_unknown(tokenizer: Tokenizer, scales: NDArray[np.float32]) -> None:
     """What is in no vocabulary says nothing."""
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown is not None:
-        rows[tokenizer.token_to_id(unknown)] = 0
+        scales[tokenizer.token_to_id(unknown)] = 0
