@@ -6,6 +6,7 @@ its first request without them when that takes long. Every other command line go
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -90,7 +91,7 @@ def _serve_client(offer: Offer) -> int:
     # Otherwise a thread that has a request to answer waits 5 ms each time for the one that imports.
     sys.setswitchinterval(0.001)
     frontend = StdioFrontend(load_recording(offer))
-    frontend.wait_for_handshake(HANDSHAKE_SECONDS)
+    frontend.wait_until_needed(HANDSHAKE_SECONDS)
     try:
         return _serve(frontend, offer)
     except Exception as error:
@@ -112,5 +113,5 @@ def _serve(frontend: StdioFrontend, offer: Offer) -> int:
 
     settings = prepare("serve")
     make_service = service_factory.get()
-    serve_stdio(lambda: make_service(settings), frontend, offer)
+    serve_stdio(lambda: make_service(settings), frontend, offer, settings.serve_idle_seconds or math.inf)
     return 0

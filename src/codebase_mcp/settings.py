@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     )
     poll_seconds: float = Field(0.5, gt=0, le=10, description="How often an idle worker looks for a job.")
     worker_idle_seconds: float = Field(60.0, ge=0, description="A spawned worker leaves after this long without a job.")
+    serve_idle_seconds: float = Field(
+        900.0, ge=0, description="A server on stdio without a message for this long gives its memory back; 0 never."
+    )
     watch_seconds: float = Field(3.0, gt=0, le=60, description="How often a server looks for jobs without a worker.")
 
     batch_files: int = Field(32, ge=1, le=1000, description="Most files in one committed batch.")

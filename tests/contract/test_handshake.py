@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from codebase_mcp.offer import Offer
@@ -16,6 +17,7 @@ from codebase_mcp.server import app
 from codebase_mcp.server.protocol import TITLE
 from tests.contract.test_processes import Served, serving
 from tests.support.handshake_recorder import record, recordings
+from tests.support.waiting import until_now
 
 ENVELOPE = {
     "_meta": {
@@ -197,6 +199,57 @@ def test_a_client_that_stops_reading_ends_the_server_quietly(tmp_path: Path) -> 
         assert served.process.wait(timeout=60) == 0
     assert "Traceback" not in err
     assert err.endswith("service closed\n")
+
+
+def suspended(served: Served) -> None:
+    """Waits until the process has started anew: it then has its second thread only, and no library."""
+    until_now(lambda: resident_bytes(served) < 40_000_000, seconds=60, what="a suspended server")
+
+
+def resident_bytes(served: Served) -> int:
+    return psutil.Process(served.process.pid).memory_info().rss
+
+
+@pytest.mark.parametrize("is_modern", [False, True])
+def test_an_idle_server_gives_its_memory_back_and_goes_on_at_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_modern: bool
+) -> None:
+    monkeypatch.setenv("CODEBASE_MCP_SERVE_IDLE_SECONDS", "0.5")
+    envelope = ENVELOPE if is_modern else {}
+    call = envelope | {"name": "get_job_status", "arguments": {"job_id": "7"}}
+    with serving(tmp_path) as served:
+        if is_modern:
+            served.send(id=1, method="server/discover", params=ENVELOPE)
+            served.receive()
+        else:
+            served.greet()
+        for number in (2, 4, 6):
+            served.send(id=number, method="tools/call", params=call)
+            answer = served.receive()
+            assert (answer["id"], answer["result"]["isError"]) == (number, True)
+            suspended(served)
+            assert "search_code" in listed(served, number + 1, **envelope)
+        served.process.stdin.close()  # type: ignore[union-attr]
+        served.process.stdin = None
+        _, err = served.end()
+    assert served.process.returncode == 0
+    assert err.count("service closed") == 3
+    assert "Traceback" not in err
+
+
+def test_a_client_that_came_late_is_resumed_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEBASE_MCP_SERVE_IDLE_SECONDS", "0.5")
+    with serving(tmp_path) as served:
+        until_now(lambda: "serving" in log_of(tmp_path), seconds=60, what="a server that is there before its client")
+        served.greet()
+        suspended(served)
+        served.call(2, "get_job_status", job_id="7")
+        assert served.receive()["result"]["isError"] is True
+
+
+def log_of(data_dir: Path) -> str:
+    log = data_dir / "logs" / "serve.log"
+    return log.read_text() if log.exists() else ""
 
 
 def test_only_the_standard_library_is_imported_before_the_handshake() -> None:

@@ -265,6 +265,9 @@ class FakeService:
     async def launch(self) -> None:
         await self._reply("launch", None)
 
+    async def is_needed(self) -> bool:
+        return False
+
     def preload(self) -> None:
         pass
 

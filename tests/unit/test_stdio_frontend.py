@@ -41,7 +41,7 @@ class Conversation:
         return answer["result"]
 
     def replayed(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.dialogue.replay()]
+        return [json.loads(line) for line in self.dialogue.replay(from_start=True)]
 
 
 @pytest.fixture

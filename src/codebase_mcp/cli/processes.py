@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -55,7 +56,7 @@ def serve(
     from codebase_mcp.server.stdio_frontend import StdioFrontend, load_recording
 
     frontend = StdioFrontend(load_recording(offer))
-    serve_stdio(lambda: make_service(settings), frontend, offer)
+    serve_stdio(lambda: make_service(settings), frontend, offer, settings.serve_idle_seconds or math.inf)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import math
 import os
 import signal
 import socket
@@ -22,35 +23,66 @@ if TYPE_CHECKING:
 
     from codebase_mcp.offer import Offer
     from codebase_mcp.server.stdio_frontend import StdioFrontend
+    from codebase_mcp.server.streams import ClientLines
     from codebase_mcp.service import Service
 
 # FastMCP's store of sessions checks the types of its own calls, for which it is compiled anew at every start.
 os.environ.setdefault("PY_KEY_VALUE_DISABLE_BEARTYPE", "true")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+IDLE_CHECK_SECONDS = 10.0
 OPEN_REQUESTS_SECONDS = 1
 """How long an HTTP server that was told to stop lets running requests finish."""
 
 logger = get_logger(__name__)
 
 
-def serve_stdio(make_service: Callable[[], Service], frontend: StdioFrontend, offer: Offer) -> None:
-    """Speak MCP through the frontend until its input ends or the process is told to stop."""
-    server = _build(make_service, offer)
+def serve_stdio(
+    make_service: Callable[[], Service], frontend: StdioFrontend, offer: Offer, idle_seconds: float = math.inf
+) -> None:
+    """Speak MCP through the frontend until its input ends or the process is told to stop.
+
+    After `idle_seconds` without a message, and without active jobs, the process is suspended: it starts anew and loads
+    nothing until the client asks for something.
+    """
+    departure = Departure()
+    while asyncio.run(_serve_until_idle(*_build(make_service, offer), frontend, departure, idle_seconds)):
+        logger.info("suspended", idle_seconds=idle_seconds)
+        try:
+            frontend.suspend()
+        except OSError:
+            logger.exception("could not be suspended")
+            idle_seconds = math.inf
+    logger.info("stopped serving")
+
+
+async def _serve_until_idle(
+    service: Service, server: FastMCP[None], frontend: StdioFrontend, departure: Departure, idle_seconds: float
+) -> bool:
+    """Whether it ended because nobody has asked for anything and there are no jobs; the frontend is then paused."""
     from codebase_mcp.server.protocol import serve_streams
     from codebase_mcp.server.streams import ClientLines, ClientOutput
 
-    departure = Departure()
-
-    async def serve() -> None:
-        with told_to_stop(STOP_SIGNALS, frontend.end_input, departure):
-            logger.info("serving", transport="stdio")
-            lines = ClientLines(departure.begin)
-            frontend.attach(lines)
+    with told_to_stop(STOP_SIGNALS, frontend.end_input, departure):
+        logger.info("serving", transport="stdio")
+        lines = ClientLines(departure.begin)
+        frontend.attach(lines)
+        idling = asyncio.create_task(_pause_when_idle(service, frontend, lines, idle_seconds))
+        try:
             await serve_streams(server, lines, ClientOutput(frontend))
+            return idling.done() and idling.result()
+        finally:
+            idling.cancel()
 
-    asyncio.run(serve())
-    logger.info("stopped serving")
+
+async def _pause_when_idle(service: Service, frontend: StdioFrontend, lines: ClientLines, idle_seconds: float) -> bool:
+    is_paused = False
+    while not is_paused:
+        await asyncio.sleep(min(idle_seconds, IDLE_CHECK_SECONDS))
+        if frontend.idle_seconds >= idle_seconds and not await service.is_needed():
+            is_paused = await asyncio.to_thread(frontend.pause)
+    lines.finish()
+    return True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,7 +103,7 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket, off
     There is no authentication: on a loopback address, requests from web pages of other origins are refused.
     """
     host, port = listener.getsockname()[:2]
-    server = _build(make_service, offer)
+    _, server = _build(make_service, offer)
     departure = Departure()
 
     async def serve() -> None:
@@ -95,14 +127,14 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket, off
     logger.info("stopped serving")
 
 
-def _build(make_service: Callable[[], Service], offer: Offer) -> FastMCP[None]:
+def _build(make_service: Callable[[], Service], offer: Offer) -> tuple[Service, FastMCP[None]]:
     # Slow to import: whatever can go wrong before should do so first, and what is slow as well goes on beside.
     service = make_service()
     preloading = threading.Thread(target=_preload, args=[service], name="preloading", daemon=True)
     preloading.start()
     from codebase_mcp.server.app import build_server
 
-    return build_server(service, offer)
+    return service, build_server(service, offer)
 
 
 def _preload(service: Service) -> None:

@@ -3,7 +3,10 @@
 Clients ask for the tools once, when they start a server, and send their first model request without them when that
 takes long. Importing what serves calls takes far longer than they wait, and what they ask first always has the same
 answer. So these requests are answered at once, and all others wait, in order, until a server is attached. It is then
-shown the requests that open a connection, whose second replies are dropped, and everything that has waited.
+shown what opened the connection, to which second replies are dropped, and everything that has waited.
+
+A server that nobody has asked anything for long is suspended: its process becomes the program anew (exec), with the
+same streams, and loads nothing until the next request comes.
 
 Only the standard library is imported here, and only modules of it that are cheap to import.
 """
@@ -14,12 +17,15 @@ import contextlib
 import errno
 import json
 import os
+import select
+import sys
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from codebase_mcp.offer import Offer
 
@@ -28,6 +34,8 @@ READ_BYTES = 65_536
 
 INTERNAL_ERROR = -32603
 REPLAY_ID = "codebase-mcp-replay"
+RESUMED = "CODEBASE_MCP_RESUMED_CONNECTION"
+"""Environment of a resumed process: what opened the connection, as JSON."""
 _META = "io.modelcontextprotocol/"
 _LISTS = frozenset({"tools/list", "resources/list", "prompts/list"})
 
@@ -74,7 +82,7 @@ class Receiver(Protocol):
 class StdioFrontend:
     """Owns the streams that the client gave this process; nothing else can read or write them."""
 
-    def __init__(self, recording: Recording | None = None) -> None:
+    def __init__(self, recording: Recording) -> None:
         """Takes the standard streams over: what anybody prints goes to stderr, and stdin is at its end for them."""
         self._client_input = os.dup(STDIN)
         self._client_output = os.dup(STDOUT)
@@ -82,24 +90,31 @@ class StdioFrontend:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, STDIN)
         os.close(nothing)
-        self._dialogue = Dialogue(recording)
+        resumed = os.environ.pop(RESUMED, "")
+        self._dialogue = Dialogue(recording, json.loads(resumed or "[]"), is_resumed=bool(resumed))
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._receiver: Receiver | None = None
         self._failure: str | None = None
         self._has_ended = False
-        self._is_past_handshake = threading.Event()
-        threading.Thread(target=self._read, name="stdio-frontend", daemon=True).start()
+        self._is_needed = threading.Event()
+        self._last_activity = time.monotonic()
+        self._unfinished_line = b""
+        self._pause_read, self._pause_write = os.pipe()
+        self._reader = self._start_reading()
 
-    def wait_for_handshake(self, timeout_seconds: float) -> None:
-        """Until the client has the tools or asks for something else; its first answers are not to wait for imports."""
-        self._is_past_handshake.wait(timeout_seconds)
+    def wait_until_needed(self, handshake_seconds: float) -> None:
+        """Until the client has the tools or asks for something else: its first answers are not to wait for imports.
+
+        A client that is slow gets a server all the same after that time; a resumed one only when it asks.
+        """
+        self._is_needed.wait(None if self._dialogue.is_resumed else handshake_seconds)
 
     def attach(self, receiver: Receiver) -> None:
         """From now on, lines go to the receiver: first those that open the connection, then those that have waited."""
         with self._lock:
-            for line in (*self._dialogue.replay(), *self._waiting):
+            for line in (*self._dialogue.replay(from_start=True), *self._waiting):
                 receiver.receive(line)
             self._waiting.clear()
             self._receiver = receiver
@@ -129,6 +144,7 @@ class StdioFrontend:
         if self._dialogue.awaits_replies and self._dialogue.is_repeated_reply(line):
             return
         with self._write_lock:
+            self._last_activity = time.monotonic()
             try:
                 while line:
                     line = line[os.write(self._client_output, line) :]
@@ -137,31 +153,79 @@ class StdioFrontend:
                     raise
                 self.end_input()
 
+    @property
+    def idle_seconds(self) -> float:
+        """Since anything was received or sent."""
+        return time.monotonic() - self._last_activity
+
+    def pause(self) -> bool:
+        """Detach the receiver and read no more. Blocking.
+
+        False, and all goes on, when a line is just arriving or when a connection like this could not be resumed.
+        """
+        if not self._dialogue.is_open:
+            return False
+        os.write(self._pause_write, b".")
+        self._reader.join()
+        if self._has_ended or self._unfinished_line:
+            self._reader = self._start_reading()
+            return False
+        with self._lock:
+            self._receiver = None
+        return True
+
+    def suspend(self) -> None:
+        """Become the program anew, which loads nothing until the client asks for something. Only when paused.
+
+        When the program can no longer be started, OSError is raised and lines are read again, for another receiver.
+        """
+        os.environ[RESUMED] = json.dumps(self._dialogue.openings)
+        os.dup2(self._client_input, STDIN)
+        os.dup2(self._client_output, STDOUT)
+        try:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        except OSError:
+            os.dup2(STDERR, STDOUT)
+            self._reader = self._start_reading()
+            raise
+
+    def _start_reading(self) -> threading.Thread:
+        reader = threading.Thread(target=self._read, name="stdio-frontend", daemon=True)
+        reader.start()
+        return reader
+
     def _read(self) -> None:
-        rest = b""
         with contextlib.suppress(OSError):  # stdin may be closed, which is the end of input as well
-            while data := os.read(self._client_input, READ_BYTES):
-                *lines, rest = (rest + data).split(b"\n")
+            while True:
+                ready, _, _ = select.select([self._client_input, self._pause_read], [], [])
+                if self._pause_read in ready:
+                    os.read(self._pause_read, 1)
+                    return
+                data = os.read(self._client_input, READ_BYTES)
+                if not data:
+                    break
+                *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
                 for line in lines:
                     self._receive(line)
-        if rest.strip():
-            self._receive(rest)
+        self._receive(self._unfinished_line)
         self._end()
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():
             return
+        self._last_activity = time.monotonic()
         with self._lock:
+            is_served = self._receiver is not None and self._dialogue.is_open
+            answer = None if is_served else self._dialogue.answer(line)
             if self._receiver is not None:
-                self._receiver.receive(line)
-                return
-            answer = self._dialogue.answer(line)
-            if answer is None:
+                for one in self._dialogue.replay() if answer else [line]:
+                    self._receiver.receive(one)
+            elif answer is None:
                 self._refuse(line) if self._failure else self._waiting.append(line)
-        if answer is not None:
+        if answer:
             self.send(answer)
-        if self._dialogue.has_listed_tools or (answer is None and _is_request(line)):
-            self._is_past_handshake.set()
+        if answer is None or self._dialogue.has_listed_tools:
+            self._is_needed.set()
 
     def _refuse(self, line: bytes) -> None:
         request = _parsed(line)
@@ -181,36 +245,49 @@ class StdioFrontend:
 class Dialogue:
     """What the client has been answered from the recording, and which era of the protocol it has opened with."""
 
-    def __init__(self, recording: Recording | None) -> None:
+    def __init__(
+        self, recording: Recording, openings: Sequence[dict[str, Any]] = (), *, is_resumed: bool = False
+    ) -> None:
+        """`openings` are the requests that opened a connection which is resumed: they have been answered before."""
         self._recording = recording
         self._version: str | None = None
         self._is_modern: bool | None = None
-        self._openings: list[dict[str, Any]] = []
         self._pending_replies: set[str] = set()
+        self._replayed = 0
+        self.openings: list[dict[str, Any]] = []
         self.has_listed_tools = False
+        for request in openings:
+            self.answer(json.dumps(request).encode())
+        self.is_resumed = is_resumed
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client has opened the connection, and only by what has been recorded."""
+        return self._version is not None or bool(self._is_modern)
 
     def answer(self, line: bytes) -> bytes | None:
         """The reply to a request, as one line; None for whatever the recording does not answer."""
         request = _parsed(line)
-        if self._recording is None or request is None or not _is_id(request.get("id")):
+        if request is None or not _is_id(request.get("id")) or "method" not in request:
             return None
         result = self._result(request)
         is_first, self._is_modern = self._is_modern is None, self._era(request)
         if result is None:
             return None
         if is_first or request["method"] == "initialize":
-            self._openings.append(request)
+            self.openings.append(request)
         self.has_listed_tools |= request["method"] == "tools/list"
         return f'{{"jsonrpc":"2.0","id":{json.dumps(request["id"])},"result":{result}}}\n'.encode()
 
-    def replay(self) -> list[bytes]:
-        """The requests that a server has to have seen to be where the client is. Their replies are to be dropped."""
-        lines = []
-        for number, request in enumerate(self._openings):
-            replayed = request | {"id": f"{REPLAY_ID}-{number}"}
-            self._pending_replies.add(replayed["id"])
-            lines.append(json.dumps(replayed).encode())
-        return lines
+    def replay(self, *, from_start: bool = False) -> list[bytes]:
+        """What a server has yet to see to be where the client is. Its replies to that are to be dropped."""
+        first, self._replayed = 0 if from_start else self._replayed, len(self.openings)
+        shown = {f"{REPLAY_ID}-{number}": request for number, request in enumerate(self.openings) if number >= first}
+        self._pending_replies.update(shown)
+        messages = [request | {"id": identifier} for identifier, request in shown.items()]
+        if self.is_resumed and from_start and self._version is not None:
+            messages.append({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return [json.dumps(message).encode() for message in messages]
 
     @property
     def awaits_replies(self) -> bool:
@@ -238,7 +315,7 @@ class Dialogue:
         if method == "ping" and not self._is_modern:
             return "{}"
         if method in _LISTS and self._version is not None and params.get("cursor") is None:
-            return self._recorded(self._version, method)
+            return self._recording.result(self._version, method)
         return None
 
     def _initialize(self, params: Mapping[str, Any]) -> str | None:
@@ -249,26 +326,22 @@ class Dialogue:
             and isinstance(client, dict)
             and all(isinstance(client.get(key), str) for key in ("name", "version"))
         )
-        if not is_complete or self._is_modern or self._version is not None or self._recording is None:
+        if not is_complete or self._is_modern or self._version is not None:
             return None
         self._version = self._recording.negotiated(params["protocolVersion"])
-        return self._recorded(self._version, "initialize")
+        return self._recording.result(self._version, "initialize")
 
     def _modern_result(self, method: str, params: Mapping[str, Any]) -> str | None:
         meta = params["_meta"]
         version, client = meta[_META + "protocolVersion"], meta.get(_META + "clientInfo")
         is_complete = (
-            self._recording is not None
-            and isinstance(version, str)
+            isinstance(version, str)
             and version in self._recording.modern_versions
             and isinstance(meta.get(_META + "clientCapabilities"), dict)
             and (client is None or isinstance(client, dict))
             and params.get("cursor") is None
         )
-        return self._recorded(version, method) if is_complete and self._is_modern is not False else None
-
-    def _recorded(self, version: str, method: str) -> str | None:
-        return None if self._recording is None else self._recording.result(version, method)
+        return self._recording.result(version, method) if is_complete and self._is_modern is not False else None
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -27,6 +27,10 @@ class ClientLines:
 
     def end(self) -> None:
         self._on_end()
+        self.finish()
+
+    def finish(self) -> None:
+        """End the iteration, though the client is still there."""
         self._put(None)
 
     def __aiter__(self) -> AsyncIterator[str]:

@@ -105,6 +105,13 @@ class Service:
         """Searches in the background, so that the first search of a user finds the project's files in memory."""
         self._rehearsal = asyncio.create_task(rehearsal.rehearsed(self, self._settings))
 
+    async def is_needed(self) -> bool:
+        """Whether this process has to live on though nobody asks it anything: it may have to look after jobs."""
+        try:
+            return self._settings.worker == "inline" or (await store.waiting_work(self._database)).active > 0
+        except DatabaseError:
+            return True
+
     async def close(self) -> None:
         """Ends this process's part; jobs go on in the worker."""
         if self._rehearsal is not None:
