@@ -25,6 +25,7 @@ class StartedJob(Answer):
     project_id: str
     database_name: str = Field(description="The schema that holds this project's index.")
     already_running: bool = Field(description="True when an active job for this repository was returned instead.")
+    warnings: list[str] = Field(default_factory=list, description="What of the request the active job does not do.")
 
 
 class LeftOutFile(Answer):
@@ -105,6 +106,7 @@ class JobList(Answer):
     total_count: int = Field(description="All jobs that match the filters, not only this page.")
     limit: int
     offset: int
+    warnings: list[str] = Field(default_factory=list, description="What was changed to answer the request.")
 
 
 class CancelledJob(Answer):
@@ -122,6 +124,7 @@ class IndexResult(Answer):
     job: JobReport
     is_finished: bool
     message: str = Field(description="A summary when finished, else how to go on.")
+    warnings: list[str] = Field(default_factory=list, description="What of the request was changed or not done.")
 
 
 class LanguageShare(Answer):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 LONGEST_SHOWN_VALUE = 80
+LETTERS_FOR_A_MISTAKE = 3
+MOST_MISTAKES = 3
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]*@")
 
 _WHOLE_NUMBER = "must be a whole number"
@@ -85,10 +86,49 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN_VALUE else f"{text[:LONGEST_SHOWN_VALUE]}… ({len(text)} characters)"
 
 
-def closest(word: str, allowed: Sequence[str]) -> str:
-    """A hint for a misspelt name: " Did you mean 'limit'?", or nothing."""
-    matches = difflib.get_close_matches(word, allowed, n=1)
-    return f" (did you mean {matches[0]}?)" if matches else ""
+def closest(word: str, allowed: Iterable[str]) -> str:
+    """A hint for a misspelt name, such as " (did you mean limit?)"; nothing when none is spelt nearly so."""
+    match = nearest(word, allowed)
+    return "" if match is None else f" (did you mean {match}?)"
+
+
+def unknown_value(name: str, value: str, known: Sequence[str]) -> str:
+    """Says of a value that is not one of the known ones which are, and which is spelt nearly so."""
+    match = nearest(value, known)
+    hint = "" if match is None else f" Did you mean {str(match)!r}?"
+    return f"{name} {value[:LONGEST_SHOWN_VALUE]!r} is not known.{hint} Known are {', '.join(known)}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelt nearly like a word, up to one mistake in three letters; None when none is.
+
+    Of three letters and fewer, a name with one mistake is another name.
+    """
+    wanted = word.strip().casefold()[:LONGEST_SHOWN_VALUE]
+    alike = [name for name in known if abs(len(name) - len(wanted)) <= _most_mistakes(wanted, name)]
+    distances = [(edit_distance(wanted, name.casefold()), name) for name in alike]
+    near = [(distance, name) for distance, name in distances if distance <= _most_mistakes(wanted, name)]
+    return min(near)[1] if near else None
+
+
+def _most_mistakes(word: str, name: str) -> int:
+    longer = max(len(word), len(name))
+    return 0 if longer <= LETTERS_FOR_A_MISTAKE else min(longer // LETTERS_FOR_A_MISTAKE, MOST_MISTAKES)
+
+
+def edit_distance(first: str, second: str) -> int:
+    """Letters to change, insert, delete or swap with their neighbour to make one of the other."""
+    before: list[int] = []
+    last = list(range(len(second) + 1))
+    for i, letter in enumerate(first, start=1):
+        row = [i]
+        for j, other in enumerate(second, start=1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
+            if before and j > 1 and letter == second[j - 2] and first[i - 2] == other:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]
 
 
 def _explain_argument(detail: ErrorDetails, arguments: Sequence[str]) -> str:

@@ -230,6 +230,7 @@ async def test_http_serves_the_same_tools_and_ends_on_a_signal(tmp_path: Path, h
     assert seconds < PROMPTLY_SECONDS
     assert served.process.returncode == 0
     assert f"http://127.0.0.1:{port}/mcp" in err
+    assert "The service is shared." in err
     assert "service closed" in err
 
 

@@ -181,7 +181,7 @@ async def test_a_name_that_an_index_and_a_first_job_share_removes_neither(servic
     twin = Bench(bench.database, bench.settings, bench.root.parent / "twin" / "shop")
     twin.write({"x.py": "x = 1\n"})
     await start(service, twin)
-    with pytest.raises(InvalidInputError, match="'shop' is not unique"):
+    with pytest.raises(InvalidInputError, match="'shop' is ambiguous"):
         await service.remove_repository("shop", confirmed=True)
     assert sorted(await states(service)) == ["indexing", "ready"]
     assert (await service.remove_repository(str(twin.root), confirmed=True)).files_removed == 0

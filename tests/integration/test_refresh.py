@@ -415,7 +415,7 @@ async def test_a_project_without_an_index_is_refused_with_how_to_make_one(servic
 async def test_a_search_that_cannot_be_answered_starts_nothing(service: Service, bench: Bench) -> None:
     await bench.run()
     bench.write(NEW)
-    for wrong in ({"limit": 0}, {"language": "klingon"}):
+    for wrong in ({"path_glob": "!a"}, {"language": "klingon"}):
         with pytest.raises(InvalidInputError):
             await fresh(service, **wrong)
     assert await all_jobs(service) == 1

@@ -126,23 +126,35 @@ async def test_without_vectors_names_relate_and_the_answer_says_so(
 
 
 @pytest.mark.parametrize(
-    "path", ["shop/jar.py", "./shop/jar.py", "shop/../shop/jar.py", "/src/shop/shop/jar.py", " shop/jar.py\n"]
+    "path",
+    [
+        "shop/jar.py",
+        "./shop/jar.py",
+        "shop/../shop/jar.py",
+        "/src/shop/shop/jar.py",
+        " shop/jar.py\n",
+        "file:///src/shop/shop/%6Aar.py",
+        "shop/jar.py:2",
+        "shop: shop/jar.py",
+        "shop: shop/jar.py:1-3",
+        "/src/shop/shop/jar.py:2-3",
+        "file:///src/shop/shop/jar.py#L2",
+    ],
 )
 async def test_a_file_is_named_absolutely_or_below_its_repository(related: Relations, path: str) -> None:
     assert (await related.find(path, 1)).origin.file_path == "/src/shop/shop/jar.py"
 
 
-async def test_a_file_is_named_from_the_working_directory_and_through_links(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_is_named_from_the_working_directory_and_through_links(shelf: Shelf, tmp_path: Path) -> None:
     root = tmp_path / "real"
     (root / "shop").mkdir(parents=True)
     (root / "shop" / "jar.py").write_text("x = 1\n")
     (tmp_path / "link").symlink_to(root)
     await shelf.write(await shelf.repository(str(root)), {"shop/jar.py": CODE["shop/jar.py"]})
-    monkeypatch.chdir(root / "shop")
-    for path in ("jar.py", str(tmp_path / "link" / "shop" / "jar.py")):
-        assert (await Relations(shelf).find(path, 1)).origin.file_path == str(root / "shop" / "jar.py")
+    link = tmp_path / "link" / "shop" / "jar.py"
+    for path in ("jar.py", "../shop/jar.py", str(link), link.as_uri()):
+        found = await Relations(shelf).find(path, 1, here=str(root / "shop"))
+        assert found.origin.file_path == str(root / "shop" / "jar.py")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +165,7 @@ async def test_a_file_is_named_from_the_working_directory_and_through_links(
         ("shop/baker.py", 0, "line is 0; lines are counted from 1"),
         ("  ", 1, "file_path is empty"),
         ("a\0b", 1, "is not a path"),
+        ("file:///src/shop/a%00b", 1, "is not a path"),
         ("x" * 5_000, 1, "is not a path: at most 4,096 characters"),
     ],
 )

@@ -65,7 +65,7 @@ async def test_what_is_refused_says_with_numbers_and_names_what_would_be_right(s
         ("", {}, "query is empty. Say what to look for"),
         (" \n\t", {}, "query is empty"),
         ("x" * 20_001, {}, "20,001 characters, the limit is 20,000"),
-        ("x", {"language": "klingon"}, "language 'klingon' is not known. Did you mean '"),
+        ("x", {"language": "klingon"}, "language 'klingon' is not known. Known are python, "),
         ("x", {"language": "typscript"}, "Did you mean 'typescript'"),
     ):
         with pytest.raises(InvalidInputError, match=words):

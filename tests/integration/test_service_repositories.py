@@ -114,6 +114,6 @@ async def test_unknown_and_ambiguous_repositories_are_not_removed(service: Servi
     with pytest.raises(RepositoryNotFoundError) as caught:
         await service.remove_repository("nothing", confirmed=True)
     assert caught.value.code == "REPOSITORY_NOT_FOUND"
-    with pytest.raises(InvalidInputError, match="'shop' is not unique"):
+    with pytest.raises(InvalidInputError, match="'shop' is ambiguous"):
         await service.remove_repository("shop", confirmed=True)
     assert len((await service.list_repositories()).repositories) == 2

@@ -59,7 +59,9 @@ def main() -> int:
         progress=[a_running_job(1), a_running_job(2)],
     )
 
-    def make_service(_settings: object) -> FakeService:
+    def make_service(_settings: object, *, is_shared: bool = False) -> FakeService:
+        if is_shared:
+            sys.stderr.write("The service is shared.\n")
         if gate := os.environ.get("FAKE_SERVER_GATE"):
             with open(gate, "rb") as pipe:
                 pipe.read()

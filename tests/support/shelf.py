@@ -44,10 +44,17 @@ class WordEmbedder:
     identity = EmbedderIdentity("fake", "words", "1")
     dimensions = DIMENSIONS
     cosine_scale = 1.0
+    is_service = False
 
     def __init__(self, synonyms: Mapping[str, str] | None = None) -> None:
         self.synonyms = dict(synonyms or {})
         self.failure: EmbeddingError | None = None
+
+    async def prepare(self, *, seconds: float | None = None) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array([self._vector(text) for text in texts], dtype=np.float32).reshape(-1, DIMENSIONS)

@@ -429,10 +429,12 @@ def test_search_waits_a_second_for_the_count_of_changes_once_the_results_are_sho
         return freshness(changed_files=changed(3, 0, 0))
 
     service = FakeService(search=an_answer(a_hit()), count_changes=counted)
-    outcome = run("search", "tax", "--project", "work", service=service)
+    asked = ["--project", "work", "--repo", "/src/shop", "--glob", "/src/shop/*.py"]
+    outcome = run("search", "tax", *asked, service=service)
     assert "def add_tax" in shown[0]
     assert "is behind (3 modified)" in outcome.err
-    assert service.arguments_of("count_changes") == {"project_id": "work", "seconds": 1.0}
+    paths = {"repository": "/src/shop", "path_glob": "/src/shop/*.py"}
+    assert service.arguments_of("count_changes") == {"project_id": "work", "seconds": 1.0} | paths
 
 
 def test_a_search_that_must_be_fresh_says_why_it_takes_longer_and_whether_it_is(run: Run) -> None:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codebase_mcp.complaints import LONGEST_SHOWN_VALUE, explain_arguments, explain_settings, shown
+from codebase_mcp.complaints import (
+    LONGEST_SHOWN_VALUE,
+    explain_arguments,
+    explain_settings,
+    nearest,
+    shown,
+    unknown_value,
+)
 from codebase_mcp.domain import JobStatus
 
 
@@ -50,6 +57,7 @@ def complaint(**arguments: Any) -> str:
         ({"code": "abcde"}, 'code = "abcde" must have at most 4 characters'),
         ({"code": "ABC"}, 'code = "ABC" must match ^[a-z]+$'),
         ({"limitt": 3}, "limitt is not an argument (did you mean limit?); allowed are query, limit, "),
+        ({"code_only": True}, "code_only is not an argument; allowed are query, limit, "),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(arguments: dict[str, Any], expected: str) -> None:
@@ -102,3 +110,27 @@ def test_a_setting_is_named_as_it_is_typed() -> None:
 @given(st.text())
 def test_a_long_value_is_cut(text: str) -> None:
     assert len(shown(text)) <= LONGEST_SHOWN_VALUE + len("… (0000000 characters)")
+
+
+NAMES = ["python", "pony", "test", "created_after", "include_tests", "go", "bat", "class"]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("pyhton", "python"), ("tests", "test"), ("Klass", "class"), ("includetests", "include_tests"), ("GO", "go")],
+)
+def test_a_name_that_is_spelt_nearly_so_is_found(word: str, expected: str) -> None:
+    assert nearest(word, NAMES) == expected
+
+
+@pytest.mark.parametrize("word", ["any", "cat", "created_before", "include_docs", "null", "", "xy", "x" * 5_000])
+def test_a_name_that_only_shares_letters_is_not(word: str) -> None:
+    assert nearest(word, NAMES) is None
+
+
+def test_an_unknown_value_is_told_with_the_known_ones() -> None:
+    assert unknown_value("role", "tests", ["test", "docs"]) == (
+        "role 'tests' is not known. Did you mean 'test'? Known are test, docs."
+    )
+    assert unknown_value("role", "any" * 100, ["test"]).endswith(" is not known. Known are test.")
+    assert len(unknown_value("role", "any" * 100, ["test"])) < 130

@@ -39,13 +39,22 @@ def test_an_empty_path_is_refused(given: str) -> None:
     assert "repo_path is empty" in refusal(given)
 
 
-@pytest.mark.parametrize("given", ["shop", "./shop", "~/shop"])
+def test_a_path_below_the_home_or_as_an_address_is_understood(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(repository.parent))
+    for given in ("~/shop", repository.as_uri(), f"file://localhost{repository}/", f" {repository}\n"):
+        assert inputs.repository_root(given, allow_large_root=False) == repository
+
+
+@pytest.mark.parametrize("given", ["shop", "./shop", "file://elsewhere/shop", "https://example.org/shop"])
 def test_a_relative_path_is_refused(given: str) -> None:
     assert f"must be absolute, got '{given}'" in refusal(given)
 
 
 def test_a_path_with_nul_is_refused() -> None:
     assert "NUL" in refusal("/src\0shop")
+    assert "NUL" in refusal("file:///src%00shop")
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
@@ -111,11 +120,15 @@ def test_other_project_ids_are_refused_and_shown_in_part(bad: str) -> None:
     assert len(caught.value.message) < 200
 
 
-def test_names_are_trimmed_and_must_say_something() -> None:
-    assert inputs.checked_name(" My shop ") == "My shop"
-    for bad in ("", "  ", "x" * 256, "a\0b"):
+def test_a_name_is_trimmed_and_that_of_the_directory_where_none_is_given() -> None:
+    root = Path("/src/shop")
+    assert inputs.checked_name(" My shop ", root) == "My shop"
+    for absent in (None, "", "  ", "null", "None", "*"):
+        assert inputs.checked_name(absent, root) == "shop"
+    assert inputs.checked_name(None, Path("/")) == "/"
+    for bad in ("x" * 256, "a\0b"):
         with pytest.raises(InvalidInputError, match="name"):
-            inputs.checked_name(bad)
+            inputs.checked_name(bad, root)
 
 
 def configure(folder: Path, content: str) -> None:
@@ -124,12 +137,28 @@ def configure(folder: Path, content: str) -> None:
 
 
 def test_a_project_is_named_by_the_call_then_the_nearest_config_then_the_setting(repository: Path) -> None:
-    assert inputs.resolve_project(None, repository, "setting") == "setting"
+    assert inputs.resolve_project(None, [repository], "setting") == "setting"
     configure(repository.parent, json.dumps({"project_id": "above"}))
-    assert inputs.resolve_project(None, repository, "setting") == "above"
+    assert inputs.resolve_project(None, [repository], "setting") == "above"
     configure(repository, json.dumps({"project_id": "nearest"}))
-    assert inputs.resolve_project(None, repository, "setting") == "nearest"
-    assert inputs.resolve_project("explicit", repository, "setting") == "explicit"
+    assert inputs.resolve_project(None, [repository], "setting") == "nearest"
+    assert inputs.resolve_project("explicit", [repository], "setting") == "explicit"
+
+
+def test_the_first_path_below_a_config_names_the_project(repository: Path, tmp_path: Path) -> None:
+    configure(repository, json.dumps({"project_id": "shop"}))
+    elsewhere = tmp_path / "home" / "elsewhere"
+    elsewhere.mkdir()
+    assert inputs.resolve_project(None, [elsewhere, repository / "gone" / "a.py"], "setting") == "shop"
+    configure(elsewhere, json.dumps({"project_id": "other"}))
+    assert inputs.resolve_project(None, [elsewhere, repository], "setting") == "other"
+
+
+def test_of_the_arguments_the_absolute_paths_may_lie_in_a_project(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(repository)
+    assert inputs.resolve_project(None, inputs.absolute_paths(f"{repository}/{'x' * 5_000}"), "setting") == "setting"
+    given = [None, 7, "shop", "src/**", f"{tmp_path}/link/*.py", repository.as_uri(), "*", "/a\0b"]
+    assert inputs.absolute_paths(*given) == [repository, repository]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +187,7 @@ def test_a_config_file_that_names_no_project_is_refused_by_its_path(
 ) -> None:
     configure(repository, content)
     with pytest.raises(InvalidInputError, match=r"config\.json") as caught:
-        inputs.resolve_project(None, repository, "setting")
+        inputs.resolve_project(None, [repository], "setting")
     assert complaint in caught.value.message
     assert caught.value.code == "VALIDATION_ERROR"
     assert len(caught.value.message) < 500
@@ -166,12 +195,12 @@ def test_a_config_file_that_names_no_project_is_refused_by_its_path(
 
 def test_a_config_with_a_byte_order_mark_is_read(repository: Path) -> None:
     configure(repository, '\ufeff{"project_id": "marked"}')
-    assert inputs.resolve_project(None, repository, "setting") == "marked"
+    assert inputs.resolve_project(None, [repository], "setting") == "marked"
 
 
 def refused_config(near: Path) -> str:
     with pytest.raises(InvalidInputError) as caught:
-        inputs.resolve_project(None, near, "setting")
+        inputs.resolve_project(None, [near], "setting")
     assert str(near / ".codebase-mcp" / "config.json") in caught.value.message
     return caught.value.message
 
@@ -209,18 +238,7 @@ def test_a_config_that_cannot_be_read_is_refused(closed: str) -> None:
 
 def test_a_folder_that_only_looks_like_a_configuration_is_passed_over(repository: Path) -> None:
     (repository / ".codebase-mcp").write_text("a file of this name")
-    assert inputs.resolve_project(None, repository, "setting") == "setting"
-
-
-@pytest.mark.parametrize(("limit", "offset"), [(0, 0), (101, 0), (-1, 0), (1, -1)])
-def test_a_page_outside_the_range_is_refused(limit: int, offset: int) -> None:
-    with pytest.raises(InvalidInputError, match=str(limit if limit != 1 else offset)):
-        inputs.checked_page(limit, offset)
-
-
-def test_a_page_within_the_range_is_taken() -> None:
-    inputs.checked_page(1, 0)
-    inputs.checked_page(100, 10_000)
+    assert inputs.resolve_project(None, [repository], "setting") == "setting"
 
 
 def test_what_must_be_confirmed_says_so() -> None:

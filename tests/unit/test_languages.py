@@ -7,7 +7,7 @@ from codebase_mcp.indexing.language_table import ROWS
 from codebase_mcp.indexing.languages import (
     Language,
     canonical_language,
-    closest_languages,
+    closest_language,
     detect_language,
     known_languages,
     language_named,
@@ -146,6 +146,9 @@ def test_known_languages_are_many_sorted_and_without_doubles() -> None:
         (".rs", "rust"),
         (" Python ", "python"),
         ("hpp", "c++"),
+        (".py", "python"),
+        ("*.py", "python"),
+        ("**/*.ts", "typescript"),
         ("klingon", None),
     ],
 )
@@ -153,11 +156,15 @@ def test_a_filter_may_use_another_name_or_an_extension(word: str, name: str | No
     assert canonical_language(word) == name
 
 
-def test_a_misspelt_language_is_matched_to_the_nearest() -> None:
-    assert closest_languages("pyhton")[0] == "python"
-    assert closest_languages("typscript")[0] == "typescript"
-    assert len(set(closest_languages("klingon"))) == 3
-    assert closest_languages("🦄" * 1000)
+def test_a_misspelt_language_is_matched_to_one_that_is_spelt_nearly_so() -> None:
+    assert closest_language("pyhton") == "python"
+    assert closest_language("TypScript") == "typescript"
+    assert closest_language("javasript") == "javascript"
+
+
+@pytest.mark.parametrize("word", ["klingon", "any", "cat", "xy", "", "🦄" * 1000])
+def test_what_resembles_no_language_is_matched_to_none(word: str) -> None:
+    assert closest_language(word) is None
 
 
 def test_a_language_is_found_by_its_canonical_name() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codebase_mcp.complaints import edit_distance
 from codebase_mcp.errors import InvalidInputError
-from codebase_mcp.search.spelling import Alike, build_vocabulary, errors, most_alike
+from codebase_mcp.search.spelling import Alike, build_vocabulary, most_alike
 from codebase_mcp.search.symbol_names import asked_name, owner_value, qualified
 from codebase_mcp.storage.symbol_store import DefinitionRow
 
@@ -83,7 +84,7 @@ def test_a_qualified_name_is_written_as_the_language_does() -> None:
     [("", "", 0), ("abc", "abc", 0), ("abc", "", 3), ("send", "sned", 1), ("session", "sesion", 1), ("ca", "abc", 3)],
 )
 def test_errors_are_letters_changed_inserted_deleted_or_swapped(first: str, second: str, expected: int) -> None:
-    assert errors(first, second) == errors(second, first) == expected
+    assert edit_distance(first, second) == edit_distance(second, first) == expected
 
 
 WORDS = ["session", "sessionstore", "storesession", "send", "request", "requesthandler", "größe", "x", "日本語"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from cyclopts import Parameter
@@ -54,7 +53,9 @@ def index(
     """
     from pathlib import Path
 
-    root = str(Path(os.path.expanduser(path)).absolute()) if path.strip() else path
+    from codebase_mcp.lenient import local_path
+
+    root = str(Path(local_path(path)).absolute()) if path.strip() else path
     options: _StartOptions = {
         "name": name,
         "project_id": project,
@@ -69,6 +70,8 @@ def index(
         started = await service.start_indexing(root, **options)
         doing = "is being indexed already" if started.already_running else "is being indexed"
         screen.tell(f"{root} {doing} by job {started.job_id}.")
+        for warning in started.warnings:
+            screen.tell(warning)
         if not wait:
             if json:
                 screen.say_json(started)

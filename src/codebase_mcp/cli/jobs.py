@@ -108,6 +108,8 @@ def watch(job_id: JobIdArgument, /, *, json: JsonOption = False) -> int:
 
 
 def _say_jobs(found: JobList) -> None:
+    for warning in found.warnings:
+        screen.tell(warning)
     if not found.jobs:
         screen.say("No jobs.")
         return

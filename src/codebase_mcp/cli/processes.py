@@ -49,7 +49,7 @@ def serve(
         screen.tell(f"Serving MCP at http://{host}:{port}/mcp")
         if not ip_address(address).is_loopback:
             screen.tell("Whoever reaches this address can search and remove what is indexed: there is no password.")
-        serve_http(lambda: make_service(settings), listener, offer)
+        serve_http(lambda: make_service(settings, is_shared=True), listener, offer)
         return 0
     if sys.stdin.isatty():
         screen.tell("Serving MCP on standard input, which is meant for a client. Ctrl-C ends it.")

@@ -20,7 +20,7 @@ def related(
     line: Annotated[int, Parameter(help="A line of it, counted from 1.")],
     /,
     *,
-    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id.")] = None,
+    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id; '*': all.")] = None,
     language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
     glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
     limit: Annotated[int, Parameter(help="Most files to show, 1 to 50.")] = 10,

@@ -33,7 +33,7 @@ def search(
     query: Annotated[str, Parameter(help="Words or identifiers.")],
     /,
     *,
-    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id.")] = None,
+    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id; '*': all.")] = None,
     language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
     glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
     kind: Annotated[str | None, Parameter(help="Only chunks of this kind, such as function or class.")] = None,
@@ -72,7 +72,9 @@ def search(
         )
         if not json:
             say_hits(answer.results, answer.explanation)
-        answer = await service.count_changes(answer, project_id=project, seconds=CHANGES_SECONDS)
+        answer = await service.count_changes(
+            answer, project_id=project, seconds=CHANGES_SECONDS, repository=repo, path_glob=glob
+        )
         if json:
             screen.say_json(answer)
         else:

@@ -26,13 +26,13 @@ START_TURNS = 120
 """So often: a first start creates the database, and one after a crash replays its log."""
 
 
-def _real_service(settings: Settings) -> Service:
+def _real_service(settings: Settings, *, is_shared: bool = False) -> Service:
     from codebase_mcp.service import Service
 
-    return Service(settings)
+    return Service(settings, is_shared=is_shared)
 
 
-service_factory: ContextVar[Callable[[Settings], Service]] = ContextVar("service_factory", default=_real_service)
+service_factory: ContextVar[Callable[..., Service]] = ContextVar("service_factory", default=_real_service)
 
 
 def load_settings() -> Settings:

@@ -21,7 +21,7 @@ def symbol(
     /,
     *,
     kind: Annotated[str | None, Parameter(help="Only this kind, such as function or class.")] = None,
-    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id.")] = None,
+    repo: Annotated[str | None, Parameter(help="Only this repository: name, path or id; '*': all.")] = None,
     language: Annotated[str | None, Parameter(help="Only this language, such as python.")] = None,
     glob: Annotated[str | None, Parameter(help="Only matching paths, such as 'src/**/*.ts'.")] = None,
     limit: Annotated[int, Parameter(help="Most definitions to show, 1 to 50.")] = 20,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, cast
 
+from codebase_mcp.complaints import nearest
 from codebase_mcp.indexing.language_table import ROWS
 
 Category = Literal["code", "config", "markup", "prose"]
@@ -74,18 +74,18 @@ def known_languages() -> tuple[str, ...]:
 
 
 def canonical_language(name: str) -> str | None:
-    """The name this program uses for a language that people also call `ts`, `c++` or `.py`; None when unknown."""
-    word = name.strip().lower().removeprefix(".")
+    """The name this program uses for a language also called `ts`, `c++`, `.py` or `*.py`; None when unknown."""
+    word = name.strip().lower().removeprefix("**/").removeprefix("*").removeprefix(".")
     if word in _TABLES.canonical:
         return _TABLES.canonical[word]
     language = _TABLES.by_extension.get(word)
     return language.name if language else None
 
 
-def closest_languages(name: str, count: int = 3) -> list[str]:
-    """The known languages that an unknown name most resembles, for "did you mean"; there is always one."""
-    matches = difflib.get_close_matches(name.strip().lower()[:80], _TABLES.canonical, n=4 * count, cutoff=0.0)
-    return list(dict.fromkeys(_TABLES.canonical[match] for match in matches))[:count]
+def closest_language(name: str) -> str | None:
+    """The known language whose name or alias is spelt nearly so; None when none is."""
+    match = nearest(name, _TABLES.canonical)
+    return None if match is None else _TABLES.canonical[match]
 
 
 def language_named(name: str) -> Language:

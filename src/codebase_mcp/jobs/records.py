@@ -62,6 +62,12 @@ async def list_jobs(connection: AsyncConnection, which: JobFilter, *, limit: int
     return [to_job(row) for row in found], int(total or 0)
 
 
+async def is_repository_name(connection: AsyncConnection, name: str) -> bool:
+    """Whether any job is about a repository of that name."""
+    jobs = tables.indexing_jobs
+    return bool(await connection.scalar(sa.select(sa.exists().where(jobs.c.repo_name == name))))
+
+
 async def all_active_jobs(connection: AsyncConnection) -> list[Job]:
     """Of all projects, oldest first."""
     jobs = tables.indexing_jobs

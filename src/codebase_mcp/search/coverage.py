@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codebase_mcp.search import freshness, scope
+from codebase_mcp.search import freshness
 from codebase_mcp.search.models import RepositoryFreshness
+from codebase_mcp.search.selection import Choices, Selection, choices_of
 from codebase_mcp.storage import project_state, projects
-from codebase_mcp.storage.project_state import LastCounts, UnfinishedJob
+from codebase_mcp.storage.project_state import LastCounts, ProjectState, UnfinishedJob
 from codebase_mcp.storage.projects import Repository
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index."""
+    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index.
+
+    `notes` say what it does not look at.
+    """
 
     repositories: list[Repository]
     jobs: dict[str, UnfinishedJob]
@@ -29,23 +33,41 @@ class Coverage:
     model_id: int | None
     is_whole_project: bool
     counts: dict[tuple[int, str], LastCounts]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectIndex:
+    """What a project has, of which a request looks at some or all."""
+
+    choices: Choices
+    state: ProjectState
+
+    def covered_by(self, selection: Selection) -> Coverage:
+        return Coverage(
+            selection.repositories,
+            {job.repo_path: job for job in self.state.jobs},
+            selection.first_jobs,
+            self.state.model_id,
+            is_whole_project=len(selection.repositories) == len(self.choices.repositories),
+            counts=self.state.counts,
+            notes=() if selection.note is None else (selection.note,),
+        )
+
+
+async def project_index(
+    connection: AsyncConnection, schema: str, project_id: str, identity: EmbedderIdentity
+) -> ProjectIndex:
+    state = await project_state.read(connection, schema, project_id, identity)
+    known = await projects.list_repositories(connection) if state.has_schema else []
+    return ProjectIndex(choices_of(known, state.jobs), state)
 
 
 async def coverage_of(
     connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
 ) -> Coverage:
-    state = await project_state.read(connection, schema, request.project_id, identity)
-    jobs = {job.repo_path: job for job in state.jobs}
-    known = await projects.list_repositories(connection) if state.has_schema else []
-    without_index = [job for path, job in jobs.items() if path not in {item.path for item in known}]
-    if request.repository is None:
-        return Coverage(known, jobs, without_index, state.model_id, is_whole_project=True, counts=state.counts)
-    names = [name for job in without_index for name in (job.repo_path, job.repo_name)]
-    chosen = scope.find_repositories(request.repository, known, also_known=names)
-    wanted = str(request.repository).strip()
-    first_jobs = [job for job in without_index if not chosen and wanted in (job.repo_path, job.repo_name)]
-    is_whole = len(chosen) == len(known)
-    return Coverage(chosen, jobs, first_jobs, state.model_id, is_whole_project=is_whole, counts=state.counts)
+    index = await project_index(connection, schema, request.project_id, identity)
+    return index.covered_by(index.choices.for_request(request))
 
 
 def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:

@@ -7,7 +7,6 @@ kind begins in it: small functions share one chunk, and small methods lie in the
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codebase_mcp.complaints import unknown_value
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.indexing.chunk_names import CHUNK_KIND_OF, CHUNK_KINDS
 from codebase_mcp.indexing.terms import word_terms
@@ -38,12 +38,11 @@ _LONGEST_FILE = np.int64(2**31)
 
 
 def kind_name(kind: str, known: Sequence[str] = KNOWN_KINDS) -> str:
-    """The kind of that name; InvalidInputError with the known ones and the nearest when there is none."""
+    """The kind of that name; InvalidInputError with the known ones when there is none."""
     word = kind.strip().lower()
     if word in known:
         return word
-    (nearest,) = difflib.get_close_matches(word, known, n=1, cutoff=0.0)
-    raise InvalidInputError(f"kind {kind[:80]!r} is not known. Did you mean {nearest!r}? Known are {', '.join(known)}.")
+    raise InvalidInputError(unknown_value("kind", kind, known))
 
 
 def definition_kinds(kind: str) -> frozenset[str]:

@@ -36,12 +36,18 @@ class Filters(TypedDict, total=False):
 
 
 class SearchRequest(BaseModel):
-    """One search within a project; the service checks the values and says what is wrong with them."""
+    """One search within a project; the service checks the values and says what is wrong with them.
+
+    `here` is the directory in which the caller works: a request that names no repository is about the one around it.
+    `notes` are what the answer has to say of how the request was understood.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     query: str
     project_id: str
+    here: str | None = None
+    notes: tuple[str, ...] = ()
     repository: str | int | None = None
     language: str | None = None
     path_glob: str | None = None

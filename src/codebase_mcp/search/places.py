@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codebase_mcp.errors import FileNotIndexedError, InvalidInputError
+from codebase_mcp.lenient import local_path, real_path
 from codebase_mcp.search.catalogue import Corpus
 from codebase_mcp.storage import search_store
 
@@ -20,64 +22,99 @@ if TYPE_CHECKING:
 
 MAX_PATH_LENGTH = 4_096
 SUGGESTIONS = 3
+_LINE_BEHIND = re.compile(r"(?::\d+(?:-\d+|:\d+)?|#L\d+(?:-L?\d+)?)$")
+"""As in `cart.py:42`, `cart.py:10-20`, `cart.py:42:7`, `cart.py#L42`."""
 
 
 def check_path(file_path: str) -> None:
     """InvalidInputError for what cannot be a path."""
     if not file_path.strip():
         raise InvalidInputError("file_path is empty. Give a file, absolute or below its repository's root.")
-    if "\0" in file_path or len(file_path) > MAX_PATH_LENGTH:
+    if "\0" in local_path(file_path) or len(file_path) > MAX_PATH_LENGTH:
         raise InvalidInputError(
             f"file_path {file_path[:80]!r} is not a path: at most {MAX_PATH_LENGTH:,} characters and no NUL."
         )
 
 
-async def locate(connection: AsyncConnection, corpus: Corpus, file_path: str, project_id: str) -> int:
-    """The position of the file in the corpus; FileNotIndexedError says why it is not there, and what to do."""
-    named = await asyncio.to_thread(_readings, file_path.strip())
-    wanted = [place for path in named for place in _places(corpus.repositories, path)]
-    found = [file for file, path in enumerate(corpus.paths) if (int(corpus.repository_of[file]), path) in set(wanted)]
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """A path as it was given, and what it may mean: itself, its real path, and without a line behind it.
+
+    Text answers write `shop: cart.py` where hits are of several repositories: `below` has such readings.
+    """
+
+    given: str
+    readings: tuple[str, ...]
+    below: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def absolute(self) -> str | None:
+        """None for a relative path."""
+        return self.readings[0] if os.path.isabs(self.readings[0]) else None
+
+    def places_in(self, corpus: Corpus) -> list[tuple[int, str]]:
+        """(number of the repository, relative path) for each repository in which it may lie."""
+        named = [
+            (number, path)
+            for number, repository in enumerate(corpus.repositories)
+            for name, path in self.below
+            if repository.name == name
+        ]
+        return named + [place for path in self.readings for place in _places(corpus.repositories, path)]
+
+
+def read_path(file_path: str, here: str | None) -> FilePath:
+    """Blocking. A relative path counts from a repository's root, or from `here`."""
+    path = local_path(file_path)
+    paths = dict.fromkeys((path, _LINE_BEHIND.sub("", path) or path))
+    readings = [os.path.normpath(one) for one in paths]
+    readings += [real_path(os.path.join(here or "/", one)) for one in paths if here is not None or os.path.isabs(one)]
+    parts = [one.partition(": ") for one in paths]
+    below = tuple((name, os.path.normpath(rest)) for name, colon, rest in parts if colon)
+    return FilePath(file_path.strip(), tuple(dict.fromkeys(readings)), below)
+
+
+def find_file(corpus: Corpus, path: FilePath) -> int | None:
+    """The position of the file in the corpus; InvalidInputError when the path leads to several files."""
+    wanted = set(path.places_in(corpus))
+    found = [file for file, own in enumerate(corpus.paths) if (int(corpus.repository_of[file]), own) in wanted]
     paths = {corpus.absolute_path(file): file for file in found}
     if len(paths) > 1:
         raise InvalidInputError(
-            f"file_path {file_path!r} is in several repositories: {', '.join(sorted(paths))}. Give the absolute path."
+            f"file_path {path.given!r} is in several repositories: {', '.join(sorted(paths))}. Give the absolute path."
         )
-    if paths:
-        return found[0]
-    raise FileNotIndexedError(await _why_not(connection, corpus, file_path.strip(), named, project_id))
+    return found[0] if found else None
 
 
-def _readings(file_path: str) -> list[str]:
-    """What a path may mean: itself, and the real path of it from the working directory. Blocking."""
-    path = os.path.expanduser(file_path)
-    plain = os.path.normpath(path)
-    return list(dict.fromkeys((plain, os.path.realpath(path))))
+async def why_left_out(
+    connection: AsyncConnection, corpus: Corpus, path: FilePath, project_id: str
+) -> FileNotIndexedError | None:
+    """Why a file that a job met is not in the index; None for one that no job has met."""
+    for number, relative_path in path.places_in(corpus):
+        root = corpus.repositories[number].path
+        fate = await search_store.fate_of_file(connection, project_id, root, relative_path)
+        if fate is not None:
+            return FileNotIndexedError(f"{root.rstrip('/')}/{relative_path} is not indexed: {_told(fate, root)}")
+    return None
+
+
+def not_indexed(corpus: Corpus, path: FilePath) -> FileNotIndexedError:
+    """What to do about a file that no job has met."""
+    if path.places_in(corpus):
+        hint = f"{_namesakes(corpus, path.given)}{_how_to_index(path.readings)}"
+        return FileNotIndexedError(f"file_path {path.given!r} is not in the index.{hint}")
+    known = ", ".join(repository.path for repository in corpus.repositories) or "none yet"
+    return FileNotIndexedError(
+        f"file_path {path.given!r} is in none of the indexed repositories ({known}). Index its repository first: "
+        "start_indexing_background with its absolute path, or `codebase-mcp index PATH`."
+    )
 
 
 def _places(repositories: Sequence[Repository], path: str) -> list[tuple[int, str]]:
-    """(number of the repository, relative path) for each repository in which the path may lie."""
     if not os.path.isabs(path):
         return [(number, path) for number in range(len(repositories))]
     roots = [(number, repository.path.rstrip("/") + "/") for number, repository in enumerate(repositories)]
     return [(number, path.removeprefix(root)) for number, root in roots if path.startswith(root)]
-
-
-async def _why_not(
-    connection: AsyncConnection, corpus: Corpus, file_path: str, readings: Sequence[str], project_id: str
-) -> str:
-    places = [place for path in readings for place in _places(corpus.repositories, path)]
-    for number, relative_path in places:
-        root = corpus.repositories[number].path
-        fate = await search_store.fate_of_file(connection, project_id, root, relative_path)
-        if fate is not None:
-            return f"{root.rstrip('/')}/{relative_path} is not indexed: {_told(fate, root)}"
-    if not places:
-        known = ", ".join(repository.path for repository in corpus.repositories) or "none yet"
-        return (
-            f"file_path {file_path!r} is in none of the indexed repositories ({known}). Index its repository first: "
-            "start_indexing_background with its absolute path, or `codebase-mcp index PATH`."
-        )
-    return f"file_path {file_path!r} is not in the index.{_namesakes(corpus, file_path)}{_how_to_index(readings)}"
 
 
 def _told(fate: Fate, root: str) -> str:

@@ -14,11 +14,13 @@ from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.indexing.terms import JOINED, content_terms, stem
 from codebase_mcp.search import dense, lexical, places, rank, scope, snippets, stems, wording
 from codebase_mcp.search.catalogue import Catalogue, Corpus
-from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of
+from codebase_mcp.search.coverage import Coverage, ProjectIndex, freshness_of, project_index
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
 from codebase_mcp.search.models import Origin, RelatedAnswer, SearchRequest
+from codebase_mcp.search.places import FilePath
 from codebase_mcp.search.query import Query, analyse
 from codebase_mcp.search.rank import Evidence, RankedFile
+from codebase_mcp.search.selection import Selection
 from codebase_mcp.search.service import hit_of, once_per_path
 from codebase_mcp.storage import search_store, tables
 from codebase_mcp.storage.database import Database
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from codebase_mcp.indexing.embed import Embedder
 
+FILE_PATH = "where file_path is"
 NO_VECTOR = "Related by names alone: the chunk at that line has no vector. Index the repository again."
 
 
@@ -57,15 +60,43 @@ class RelatedService:
         started = time.perf_counter()
         check(request, line)
         schema = tables.schema_name(request.project_id)
+        path = await asyncio.to_thread(places.read_path, request.query, request.here)
         async with self._database.snapshot("search", schema) as connection:
-            coverage = await coverage_of(connection, schema, request, self._embedder.identity)
-            corpus = await self._catalogue.corpus(connection, schema, coverage.repositories)
-            file = await places.locate(connection, corpus, request.query, request.project_id)
+            index = await project_index(connection, schema, request.project_id, self._embedder.identity)
+            coverage, corpus, file = await self._located(connection, schema, index, request, path)
             chunk = await _chunk_at(connection, schema, corpus, file, line)
             found = await _Relating(connection, schema, coverage, corpus, request, file, chunk).find()
         answer = _answer(request, corpus, file, chunk, found)
-        latency_ms = round((time.perf_counter() - started) * 1000, 1)
-        return answer.model_copy(update={"freshness": await freshness_of(coverage), "latency_ms": latency_ms})
+        fresh, latency_ms = await freshness_of(coverage), round((time.perf_counter() - started) * 1000, 1)
+        warnings = [*coverage.notes, *request.notes, *answer.warnings]
+        return answer.model_copy(update={"freshness": fresh, "warnings": warnings, "latency_ms": latency_ms})
+
+    async def _located(
+        self, connection: AsyncConnection, schema: str, index: ProjectIndex, request: SearchRequest, path: FilePath
+    ) -> tuple[Coverage, Corpus, int]:
+        """What to look at, and the file in it: one outside of the caller's repository says itself what is meant."""
+        selection = index.choices.for_request(request)
+        if selection.is_by_location and path.absolute is not None:
+            selection = index.choices.containing(path.absolute, FILE_PATH) or index.choices.everything()
+        coverage, corpus, file = await self._sought(connection, schema, index, selection, path)
+        error = None if file is not None else await places.why_left_out(connection, corpus, path, request.project_id)
+        if file is None and error is None and selection.is_by_location:
+            coverage, corpus, file = await self._sought(connection, schema, index, index.choices.everything(), path)
+            if file is None:
+                error = await places.why_left_out(connection, corpus, path, request.project_id)
+            else:
+                selection = index.choices.containing(corpus.absolute_path(file), FILE_PATH)
+                coverage, corpus, file = await self._sought(connection, schema, index, selection, path)
+        if file is None:
+            raise error or places.not_indexed(corpus, path)
+        return coverage, corpus, file
+
+    async def _sought(
+        self, connection: AsyncConnection, schema: str, index: ProjectIndex, selection: Selection, path: FilePath
+    ) -> tuple[Coverage, Corpus, int | None]:
+        coverage = index.covered_by(selection)
+        corpus = await self._catalogue.corpus(connection, schema, coverage.repositories)
+        return coverage, corpus, places.find_file(corpus, path)
 
 
 def check(request: SearchRequest, line: int) -> None:

@@ -1,22 +1,21 @@
-"""What a search covers: checks of the request, the repositories meant, and the files that the filters let through."""
+"""What a search covers: checks of the request, and the files that the filters let through."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codebase_mcp.complaints import unknown_value
 from codebase_mcp.domain import Role
-from codebase_mcp.errors import InvalidInputError, RepositoryNotFoundError
-from codebase_mcp.indexing.languages import canonical_language, closest_languages
+from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.indexing.languages import canonical_language, closest_language
+from codebase_mcp.lenient import is_absent
 from codebase_mcp.search.catalogue import Corpus
+from codebase_mcp.search.globs import glob_pattern, matching_files
 from codebase_mcp.search.kinds import kind_name
 from codebase_mcp.search.models import (
-    MAX_GLOB_LENGTH,
     MAX_LIMIT,
     MAX_OFFSET,
     MAX_QUERY_LENGTH,
@@ -24,16 +23,12 @@ from codebase_mcp.search.models import (
     SearchRequest,
 )
 from codebase_mcp.search.query import Query
-from codebase_mcp.storage.projects import Repository
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN_VALUES = 8
-MAX_ALTERNATIVES = 64
-MAX_WILD_DIRECTORIES = 4
-_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
-_WILDCARD = re.compile(r"\*+|\?|\[[!^]?(?:\][^\]]*|[^\]]+)\]")
+COMMON_LANGUAGES = ("python", "typescript", "javascript", "go", "rust", "java", "c++", "c#")
 
 
 def check_request(request: SearchRequest) -> None:
@@ -67,50 +62,19 @@ def language_name(language: str) -> str:
     """The canonical name of a language given by name, alias or extension."""
     found = canonical_language(language)
     if found is None:
-        nearest = closest_languages(language)
-        others = f" (else {', '.join(map(repr, nearest[1:]))})" if nearest[1:] else ""
-        raise InvalidInputError(
-            f"language {language[:80]!r} is not known. Did you mean {nearest[0]!r}{others}? Leave it out to search all."
-        )
+        like = closest_language(language)
+        others = f"Known are {', '.join(COMMON_LANGUAGES)} and many more, by name or by extension."
+        hint = f"Did you mean {like!r}?" if like else others
+        raise InvalidInputError(f"language {language[:80]!r} is not known. {hint} Leave it out to search all.")
     return found
 
 
 def role_named(role: str) -> Role:
-    """The role of that name; InvalidInputError with the known ones and the nearest when there is none."""
+    """The role of that name; InvalidInputError with the known ones when there is none."""
     word = role.strip().lower()
     if word in set(Role):
         return Role(word)
-    (nearest,) = difflib.get_close_matches(word, list(Role), n=1, cutoff=0.0)
-    raise InvalidInputError(
-        f"role {role[:80]!r} is not known. Did you mean {str(nearest)!r}? Known are {', '.join(Role)}."
-    )
-
-
-def find_repositories(
-    wanted: str | int, repositories: Sequence[Repository], *, also_known: Sequence[str] = ()
-) -> list[Repository]:
-    """The repositories with this id, path or name; several may share a name.
-
-    `also_known` are names and paths for which an empty answer is right: they are being indexed for the first time.
-    """
-    text = str(wanted).strip()
-    if "\0" in text:
-        raise InvalidInputError("repository contains a NUL character. Give its name, path or id.")
-    found = [item for item in repositories if text in (str(item.id), item.path, item.name)]
-    found = found or [item for item in repositories if item.path == real_path(text)]
-    found = found or [item for item in repositories if item.name.lower() == text.lower()]
-    if found or text in also_known:
-        return found
-    names = ", ".join(f"{item.name} ({item.path})" for item in repositories) or "none yet"
-    raise RepositoryNotFoundError(
-        f"Repository {text!r} is not in this project. Indexed are: {names}. Index it first: start_indexing_background "
-        "with its absolute path, or `codebase-mcp index PATH`."
-    )
-
-
-def real_path(text: str) -> str:
-    """Where a path leads that a person wrote."""
-    return os.path.realpath(os.path.expanduser(text))
+    raise InvalidInputError(unknown_value("role", role, list(Role)))
 
 
 def has_file_filters(request: SearchRequest) -> bool:
@@ -125,9 +89,9 @@ def file_filters(corpus: Corpus, request: SearchRequest) -> dict[str, NDArray[np
     if request.language is not None:
         filters[f"language {request.language!r}"] = corpus.languages == language_name(request.language)
     if request.path_glob is not None:
-        pattern = glob_pattern(request.path_glob)
-        matches = [pattern.match(path) is not None for path in corpus.paths]
-        filters[f"path_glob {request.path_glob!r}"] = np.array(matches, dtype=bool)
+        matches = matching_files(corpus, request.path_glob)
+        if matches.any() or not is_absent(request.path_glob):
+            filters[f"path_glob {request.path_glob!r}"] = matches
     if request.role is not None:
         filters[f"role {request.role!r}"] = corpus.roles == role_named(request.role)
     if request.include_tests is False:
@@ -171,84 +135,3 @@ def pushed_down_files(corpus: Corpus, request: SearchRequest, query: Query) -> N
     if request.include_tests:
         roles -= {Role.TEST, Role.EXAMPLE}
     return np.isin(corpus.roles, sorted(roles))
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A regular expression for a gitignore-like glob over relative paths.
-
-    `*` and `?` stay within a name, `**` spans directories, `{a,b}` are alternatives. Without a slash it matches a
-    name at any depth; what matches a directory matches everything below it.
-    """
-    if not glob.strip() or len(glob) > MAX_GLOB_LENGTH or glob.startswith("!"):
-        raise _unusable_glob(glob)
-    expressions = [_one_glob(alternative.strip()) for alternative in _alternatives(glob)]
-    try:
-        return re.compile("|".join(expressions), re.DOTALL)
-    except re.error as error:
-        raise _unusable_glob(glob) from error
-
-
-def _unusable_glob(glob: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"path_glob {glob[:80]!r} is not usable: use one like 'src/**/*.py'; the limit is {MAX_GLOB_LENGTH} letters."
-    )
-
-
-def _alternatives(glob: str) -> list[str]:
-    done: list[str] = []
-    waiting = [glob]
-    while waiting:
-        pattern = waiting.pop(0)
-        braces = _BRACES.search(pattern)
-        if braces is None:
-            done.append(pattern)
-        else:
-            waiting += [pattern[: braces.start()] + part + pattern[braces.end() :] for part in braces[1].split(",")]
-        if len(done) + len(waiting) > MAX_ALTERNATIVES:
-            raise InvalidInputError(
-                f"path_glob {glob!r} has more than {MAX_ALTERNATIVES} alternatives. Ask more simply."
-            )
-    return done
-
-
-def _one_glob(glob: str) -> str:
-    trimmed = glob.removeprefix("./").strip("/")
-    segments = trimmed.split("/")
-    if segments.count("**") > MAX_WILD_DIRECTORIES:
-        raise InvalidInputError(f"path_glob {glob!r} has more than {MAX_WILD_DIRECTORIES} '**'. Ask more simply.")
-    is_anchored = "/" in glob.removeprefix("./").rstrip("/")
-    start = "" if is_anchored else "(?:.*/)?"
-    parts = []
-    for segment, following in zip(segments, [*segments[1:], None], strict=True):
-        if segment == "**":
-            parts.append(".*" if following is None else "(?:.*/)?")
-        else:
-            parts.append(_segment(segment) + ("" if following is None else "/"))
-    return rf"(?:{start}{''.join(parts)}(?:/.*)?\Z)"
-
-
-def _segment(segment: str) -> str:
-    """One name. What follows a star is sought once and kept (an atomic group), so that matching stays linear."""
-    pieces = [""]
-    place = 0
-    for wildcard in _WILDCARD.finditer(segment):
-        pieces[-1] += re.escape(segment[place : wildcard.start()])
-        place = wildcard.end()
-        if wildcard[0].startswith("*"):
-            pieces.append("")
-        else:
-            pieces[-1] += "[^/]" if wildcard[0] == "?" else _character_class(wildcard[0])
-    pieces[-1] += re.escape(segment[place:])
-    first, *rest = pieces
-    if not rest:
-        return first
-    middle = "".join(f"(?>[^/]*?{piece})" for piece in rest[:-1])
-    return f"{first}{middle}[^/]*{rest[-1]}"
-
-
-def _character_class(text: str) -> str:
-    inside = text[1:-1]
-    negated = "^" if inside[:1] in ("!", "^") else ""
-    members = inside[1:] if negated else inside
-    escaped = members.replace("\\", "\\\\").replace("]", "\\]").replace("[", "\\[").replace("^", "\\^")
-    return f"(?!/)[{negated}{escaped}]"

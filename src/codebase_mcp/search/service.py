@@ -84,7 +84,7 @@ class SearchService:
         words, told = wording.plain(request.query)
         request = request.model_copy(update={"query": words})
         vector, warnings = await self._embed(wording.embedded_part(words))
-        warnings = [*told, *warnings]
+        warnings = [*request.notes, *told, *warnings]
         may_be_old = not (must_be_current or scope.has_file_filters(request))
         answer = await self._attempt(request, vector, warnings, may_be_old=may_be_old)
         if answer is None:
@@ -113,6 +113,7 @@ class SearchService:
         if found is None:
             return None
         said = [
+            *coverage.notes,
             *warnings,
             *nothing_indexed(coverage, request.project_id),
             *found.warnings,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codebase_mcp.complaints import LETTERS_FOR_A_MISTAKE, MOST_MISTAKES, edit_distance
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -17,8 +19,6 @@ ALIKE = 0.7
 """Names that share this much of their pairs are alike whatever the order of their words."""
 SUGGESTED = 0.35
 LONGEST_NAME = 200
-LETTERS_FOR_AN_ERROR = 3
-MOST_ERRORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Alike:
     share: float
 
     def has_few_errors(self, asked: str) -> bool:
-        return self.errors <= min(len(asked) // LETTERS_FOR_AN_ERROR, MOST_ERRORS)
+        return self.errors <= min(len(asked) // LETTERS_FOR_A_MISTAKE, MOST_MISTAKES)
 
     def is_misspelt(self, asked: str) -> bool:
         return self.share >= ALIKE or self.has_few_errors(asked)
@@ -65,7 +65,9 @@ def most_alike(vocabulary: Vocabulary, asked: str) -> list[Alike]:
     shares = _shares(vocabulary, asked)
     best = np.argpartition(-shares, min(COMPARED, len(shares)) - 1)[:COMPARED]
     found = [
-        Alike(vocabulary.names[place], errors(asked, vocabulary.names[place][:LONGEST_NAME]), float(shares[place]))
+        Alike(
+            vocabulary.names[place], edit_distance(asked, vocabulary.names[place][:LONGEST_NAME]), float(shares[place])
+        )
         for place in best.tolist()
         if shares[place] > 0
     ]
@@ -81,18 +83,3 @@ def _shares(vocabulary: Vocabulary, asked: str) -> NDArray[np.float64]:
     shared = np.add.reduceat(is_wanted[vocabulary.pairs], vocabulary.starts, dtype=np.int64)
     shared = np.minimum(shared, len(wanted))
     return np.asarray(2 * shared / (len(wanted) + vocabulary.counts), dtype=np.float64)
-
-
-def errors(first: str, second: str) -> int:
-    """Letters to change, insert, delete or swap with their neighbour to make one of the other."""
-    before: list[int] = []
-    last = list(range(len(second) + 1))
-    for i, letter in enumerate(first, start=1):
-        row = [i]
-        for j, other in enumerate(second, start=1):
-            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
-            if before and j > 1 and letter == second[j - 2] and first[i - 2] == other:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        before, last = last, row
-    return last[-1]

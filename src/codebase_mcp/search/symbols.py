@@ -68,7 +68,12 @@ class SymbolService:
         answer = _answer(request, corpus, matched, chunks)
         seconds = time.perf_counter() - started
         fresh = await freshness_of(coverage)
-        warnings = [*nothing_indexed(coverage, request.project_id), *warnings]
+        warnings = [
+            *coverage.notes,
+            *request.notes,
+            *nothing_indexed(coverage, request.project_id),
+            *warnings,
+        ]
         return answer.model_copy(
             update={"freshness": fresh, "warnings": warnings, "latency_ms": round(seconds * 1000, 1)}
         )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from codebase_mcp.complaints import closest, explain_arguments
 from codebase_mcp.errors import CodebaseMcpError
 from codebase_mcp.logs import current_log_file, get_logger, log_incident
+from codebase_mcp.server.lenient_arguments import without_absent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from mcp.types import CallToolRequestParams
 
 logger = get_logger(__name__)
+
+
+async def _as_meant(context: MiddlewareContext[CallToolRequestParams]) -> MiddlewareContext[CallToolRequestParams]:
+    """The call without the arguments that mean to be left out; of an unknown tool, as it is."""
+    call, around = context.message, context.fastmcp_context
+    tool = await around.fastmcp.get_tool(call.name) if around is not None and call.arguments else None
+    if tool is None:
+        return context
+    arguments = without_absent(call.arguments or {}, tool.parameters)
+    return context.copy(message=call.model_copy(update={"arguments": arguments}))
 
 
 class FailureMapper(Middleware):
@@ -37,7 +48,7 @@ class FailureMapper(Middleware):
         call_next: CallNext[CallToolRequestParams, ToolResult],
     ) -> ToolResult:
         try:
-            return await call_next(context)
+            return await call_next(await _as_meant(context))
         except McpError:
             raise  # a protocol-level answer, not a failure of the tool
         except NotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,10 @@ from codebase_mcp.errors import (
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.records import JobFilter
+from codebase_mcp.lenient import clamp, is_absent, local_path
 from codebase_mcp.search import related, symbols
 from codebase_mcp.search.models import (
+    MAX_OFFSET,
     Filters,
     Refresh,
     RelatedAnswer,
@@ -43,6 +45,7 @@ from codebase_mcp.search.models import (
     SearchRequest,
     SymbolAnswer,
 )
+from codebase_mcp.search.normalize import normalized_request
 from codebase_mcp.search.scope import check_request
 from codebase_mcp.service import diagnosis, estimate, inputs, refresh, rehearsal, reports, repositories
 from codebase_mcp.service.life import Life, promptly
@@ -58,13 +61,23 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 POLL_SECONDS = 0.25
+MOST_JOBS = 100
 
 
 class Service:
     """One per process. Nothing happens until `launch`; every verb raises errors of `errors.py` only."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        working_directory: Callable[[], Path] = inputs.working_directory,
+        is_shared: bool = False,
+    ) -> None:
+        """`is_shared`: callers work anywhere, so that the working directory says nothing of what they search."""
         self._settings = settings
+        self._working_directory = working_directory
+        self._is_shared = is_shared
         self._rehearsal: asyncio.Task[None] | None = None
 
     @cached_property
@@ -137,8 +150,9 @@ class Service:
         retry_failed: bool = False,
     ) -> StartedJob:
         """A new job, or the repository's active one."""
+        named = await self._named_project(project_id)
         root, project, repo_name = await asyncio.to_thread(
-            self._checked_start, repo_path, name, project_id, allow_large_root
+            self._checked_start, repo_path, name, named, allow_large_root
         )
         await asyncio.to_thread(disk.require_free, self._settings, "a start")
         embedder = self._embedder  # a model that cannot be loaded is told before there is a job
@@ -153,7 +167,8 @@ class Service:
         await self._life.look_after_jobs()
         request = estimate.Request(root, project, force_reindex, frozenset(retry_paths or ()))
         seconds = await estimate.at_a_glance(self._database, self._settings, embedder, request)
-        return reports.started(job, is_new=is_new, estimated_seconds=seconds)
+        ignored = [] if is_new else _ignored_arguments(job, force_reindex=force_reindex, retry_paths=retry_paths)
+        return reports.started(job, is_new=is_new, estimated_seconds=seconds, ignored=ignored)
 
     @promptly
     async def estimate_indexing(
@@ -167,7 +182,8 @@ class Service:
         retry_failed: bool = False,
     ) -> EstimateReport:
         """What a start with these arguments would do, and how long it would take. Writes nothing."""
-        root, project, _ = await asyncio.to_thread(self._checked_start, repo_path, name, project_id, allow_large_root)
+        named = await self._named_project(project_id)
+        root, project, _ = await asyncio.to_thread(self._checked_start, repo_path, name, named, allow_large_root)
         retry_paths: list[str] = []
         if retry_failed:
             async with self._database.transaction() as connection:
@@ -180,14 +196,15 @@ class Service:
     ) -> tuple[Path, str, str]:
         """(root, project, name) of what is to be indexed. Blocking."""
         root = inputs.repository_root(repo_path, allow_large_root=allow_large_root)
-        project = inputs.resolve_project(project_id, root, self._settings.project_id)
-        return root, project, inputs.checked_name(name) if name is not None else (root.name or str(root))
+        project = inputs.resolve_project(project_id, [root], self._settings.project_id)
+        return root, project, inputs.checked_name(name, root)
 
     @promptly
     async def job_status(
         self, job_id: UUID, *, project_id: str | None = None, include_events: bool = False
     ) -> JobReport:
         """How a job stands. Looks after its worker as well, so that asking is enough to get an orphan going."""
+        project_id = await self._named_project(project_id)
         async with self._database.transaction() as connection:
             job = await _known_job(connection, job_id, project_id)
             report = reports.report(
@@ -243,24 +260,31 @@ class Service:
         offset: int = 0,
     ) -> JobList:
         """A page of jobs, newest first; of all projects unless one is named."""
-        inputs.checked_page(limit, offset)
-        inputs.refuse_nul("repo_path", repo_path)
+        limit, limited = clamp("limit", limit, 1, MOST_JOBS)
+        offset, moved = clamp("offset", offset, 0, MAX_OFFSET)
+        part = None if repo_path is None else local_path(repo_path).rstrip("/")
+        inputs.refuse_nul("repo_path", part)
         if created_after is not None and created_after.tzinfo is None:
             raise InvalidInputError(
                 f"created_after {created_after.isoformat()} needs a time zone, for example a final Z."
             )
-        which = JobFilter(status, repo_path, project_id, created_after)
+        project_id = await self._named_project(project_id)
         async with self._database.transaction() as connection:
             if project_id is not None:
                 await _known_schema(connection, inputs.checked_project_id(project_id))
+            if part is not None and is_absent(part) and not await records.is_repository_name(connection, part):
+                part = None
+            which = JobFilter(status, part, project_id, created_after)
             jobs, total = await records.list_jobs(connection, which, limit=limit, offset=offset)
             now = await _clock(connection)
-        return JobList(jobs=[reports.summary(job, now) for job in jobs], total_count=total, limit=limit, offset=offset)
+        summaries = [reports.summary(job, now) for job in jobs]
+        return JobList(jobs=summaries, total_count=total, limit=limit, offset=offset, warnings=[*limited, *moved])
 
     @promptly
     async def cancel_job(self, job_id: UUID, *, confirmed: bool = False, project_id: str | None = None) -> CancelledJob:
         """Ends a job at once; cancelling it again is no error."""
         inputs.refuse_unconfirmed(confirmed, "Cancelling a job")
+        project_id = await self._named_project(project_id)
         async with self._database.transaction() as connection:
             await _known_job(connection, job_id, project_id)
         if job := await store.cancel(self._database, job_id):
@@ -291,19 +315,23 @@ class Service:
         answer = await self._searches.code.search(request, must_be_current=require_fresh)
         return refresh.told(self._looks.told(answer, request.project_id), refreshes)
 
-    async def _request(self, query: str, project_id: str | None, filters: Filters) -> SearchRequest:
-        project = await self._resolved(project_id)
-        return SearchRequest.model_validate({"query": query, "project_id": project, **filters})
+    async def _request(
+        self, query: str, project_id: str | None, filters: Filters, *, file_path: str | None = None
+    ) -> SearchRequest:
+        paths = (file_path, filters.get("repository"), filters.get("path_glob"))
+        project = await self._resolved(await self._named_project(project_id), *paths)
+        return normalized_request(query, project, self._here, filters)
 
     async def _refreshed(self, request: SearchRequest) -> dict[str, Refresh]:
         seconds = refresh.FRESH_WITHIN_SECONDS
         return await refresh.refreshed(self, self._database, self._looks, request, seconds)
 
     async def count_changes(
-        self, answer: SearchAnswer, *, project_id: str | None = None, seconds: float
+        self, answer: SearchAnswer, *, project_id: str | None = None, seconds: float, **filters: Unpack[Filters]
     ) -> SearchAnswer:
         """The answer of a search with what has changed since the index, waited for so long at most."""
-        return await self._looks.awaited(answer, await self._resolved(project_id), seconds)
+        request = await self._request("", project_id, filters)
+        return await self._looks.awaited(answer, request.project_id, seconds)
 
     @promptly
     async def find_symbol(
@@ -320,7 +348,7 @@ class Service:
         self, file_path: str, line: int, *, project_id: str | None = None, **filters: Unpack[Filters]
     ) -> RelatedAnswer:
         """What is related to a line of a file."""
-        request = await self._request(file_path, project_id, filters)
+        request = await self._request(file_path, project_id, filters, file_path=file_path)
         related.check(request, line)
         await self._existing_project(request.project_id)
         return await self._searches.related.find(request, line)
@@ -328,27 +356,44 @@ class Service:
     @promptly
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
         """What is indexed in a project, how fresh and how complete."""
-        project, schema = await self._existing_project(project_id)
+        project, schema = await self._existing_project(await self._named_project(project_id))
         return await repositories.listed(self._database, project, schema)
 
     @promptly
     async def remove_repository(
         self, repository: str, *, confirmed: bool = False, project_id: str | None = None
     ) -> RemovedRepository:
-        """Deletes a repository's index (never its files) and gives the space back."""
+        """Deletes a repository's index, never its files, and gives the space back. Nothing is guessed."""
         inputs.refuse_unconfirmed(confirmed, "Removing a repository's index")
-        project, schema = await self._existing_project(project_id)
-        return await repositories.removed(self._database, project, schema, repository)
+        project, schema = await self._existing_project(project_id, repository)
+        return await repositories.removed(self._database, project, schema, repository, self._here)
 
-    async def _existing_project(self, project_id: str | None) -> tuple[str, str]:
+    async def _existing_project(self, project_id: str | None, *paths: object) -> tuple[str, str]:
         """(project id, schema) of a project that exists; reading an unknown one is an error."""
-        project = await self._resolved(project_id)
+        project = await self._resolved(project_id, *paths)
         async with self._database.transaction() as connection:
             return project, await _known_schema(connection, project)
 
-    async def _resolved(self, project_id: str | None) -> str:
-        here = inputs.working_directory()
-        return await asyncio.to_thread(inputs.resolve_project, project_id, here, self._settings.project_id)
+    async def _resolved(self, project_id: str | None, *paths: object) -> str:
+        """The project, which may be configured above absolute paths among the arguments."""
+        return await asyncio.to_thread(self._project_near, project_id, paths)
+
+    def _project_near(self, project_id: str | None, paths: Sequence[object]) -> str:
+        near = [*inputs.absolute_paths(*paths), self._working_directory()]
+        return inputs.resolve_project(project_id, near, self._settings.project_id)
+
+    async def _named_project(self, project_id: str | None) -> str | None:
+        """None also for a word that means nothing, unless a project is called so."""
+        if project_id is None or not is_absent(project_id):
+            return project_id
+        if not inputs.is_project_id(project_id):
+            return None
+        async with self._database.transaction() as connection:
+            return project_id if await projects.project_schema(connection, project_id) else None
+
+    @property
+    def _here(self) -> str | None:
+        return None if self._is_shared else str(self._working_directory())
 
     # --- looking after the installation ---
 
@@ -391,6 +436,15 @@ async def _known_job(connection: AsyncConnection, job_id: UUID, project_id: str 
             f"There is no job {job_id}{where}. Those that exist: list_background_jobs, or `codebase-mcp jobs list`."
         )
     return job
+
+
+def _ignored_arguments(job: Job, *, force_reindex: bool, retry_paths: Sequence[str] | None) -> list[str]:
+    """What a start asked for that the job which it joined does not do."""
+    wanted = {
+        "force_reindex": force_reindex and not job.force_reindex,
+        "retry_failed": retry_paths is not None and not job.force_reindex and job.metadata.get("retry_paths") is None,
+    }
+    return [name for name, is_ignored in wanted.items() if is_ignored]
 
 
 async def _paths_to_retry(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:

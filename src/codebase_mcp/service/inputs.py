@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from codebase_mcp.config_file import read_text
 from codebase_mcp.domain import PROJECT_ID_PATTERN
 from codebase_mcp.errors import InvalidInputError
+from codebase_mcp.lenient import is_absent, local_path, real_path
+from codebase_mcp.search.globs import literal_directory
 
 CONFIG_FILE = Path(".codebase-mcp") / "config.json"
-LARGEST_OFFSET = 2**31 - 1
 
 
 def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
     """The real path of a directory that can be indexed."""
     if not repo_path.strip():
         raise InvalidInputError("repo_path is empty. Give the absolute path of a repository.")
-    refuse_nul("repo_path", repo_path)
-    given = Path(repo_path)
+    text = local_path(repo_path)
+    refuse_nul("repo_path", text)
+    given = Path(text)
     if not given.is_absolute():
         raise InvalidInputError(f"repo_path must be absolute, got {repo_path!r}. Give the full path of the repository.")
     root = _existing_directory(given)
@@ -62,15 +66,22 @@ def _is_large_root(root: Path) -> bool:
 
 
 def checked_project_id(project_id: str, source: str = "project_id") -> str:
-    if PROJECT_ID_PATTERN.fullmatch(project_id):
+    if is_project_id(project_id):
         return project_id
     raise InvalidInputError(
         f"{source} {_shown(project_id)!r} is not valid: use 1 to 255 letters, digits, hyphens and underscores."
     )
 
 
-def checked_name(name: str) -> str:
-    if not name.strip() or len(name) > 255 or "\0" in name:
+def is_project_id(text: str) -> bool:
+    return PROJECT_ID_PATTERN.fullmatch(text) is not None
+
+
+def checked_name(name: str | None, root: Path) -> str:
+    """The name of a repository: as given, or else that of its directory."""
+    if name is None or is_absent(name):
+        return root.name or str(root)
+    if len(name) > 255 or "\0" in name:
         raise InvalidInputError(f"name {name[:80]!r} is not valid: use 1 to 255 characters, or leave it out.")
     return name.strip()
 
@@ -83,14 +94,20 @@ def working_directory() -> Path:
         return Path("/")
 
 
-def resolve_project(explicit: str | None, near: Path, fallback: str) -> str:
-    """The project of a request: given, else configured in or above `near`, else the setting."""
+def resolve_project(explicit: str | None, near: Sequence[Path], fallback: str) -> str:
+    """The project of a request: given, else configured in or above the first path that can be, else the setting."""
     if explicit is not None:
         return checked_project_id(explicit)
-    for folder in (near, *near.parents):
+    for folder in (folder for path in near for folder in (path, *path.parents)):
         if _is_there(folder / CONFIG_FILE):
             return _configured_project(folder / CONFIG_FILE)
     return fallback
+
+
+def absolute_paths(*values: object) -> list[Path]:
+    """Of what callers gave for paths and globs the absolute ones, with their links followed. Blocking."""
+    paths = [local_path(value) for value in values if isinstance(value, str)]
+    return [Path(real_path(literal_directory(path))) for path in paths if os.path.isabs(path) and "\0" not in path]
 
 
 def _is_there(config: Path) -> bool:
@@ -99,8 +116,8 @@ def _is_there(config: Path) -> bool:
         config.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
     return True
 
 
@@ -120,13 +137,6 @@ def _configured_project(config: Path) -> str:
 
 def _shown(value: str) -> str:
     return value if len(value) <= 80 else f"{value[:80]}…"
-
-
-def checked_page(limit: int, offset: int) -> None:
-    if not 1 <= limit <= 100:
-        raise InvalidInputError(f"limit must be between 1 and 100, got {limit}.")
-    if not 0 <= offset <= LARGEST_OFFSET:
-        raise InvalidInputError(f"offset must be between 0 and {LARGEST_OFFSET}, got {offset}.")
 
 
 def refuse_nul(name: str, value: str | None) -> None:

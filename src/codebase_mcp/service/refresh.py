@@ -24,8 +24,8 @@ from codebase_mcp.errors import (
 )
 from codebase_mcp.jobs import records
 from codebase_mcp.jobs.progress import counted
-from codebase_mcp.search import scope
 from codebase_mcp.search.models import Refresh
+from codebase_mcp.search.selection import choices_of
 from codebase_mcp.storage import project_state, projects
 from codebase_mcp.storage.tables import schema_name
 
@@ -76,9 +76,9 @@ class Refreshing:
     project_id: str
     deadline: float
 
-    async def all(self, wanted: str | int | None) -> dict[str, Refresh]:
+    async def all(self, request: SearchRequest) -> dict[str, Refresh]:
         """How it went, by path."""
-        targets = await self._targets(wanted)
+        targets = await self._targets(request)
         tasks = [asyncio.create_task(self._one(target)) for target in targets]
         try:
             outcomes = await asyncio.gather(*tasks)
@@ -87,24 +87,23 @@ class Refreshing:
                 task.cancel()
         return {target.path: outcome for target, outcome in zip(targets, outcomes, strict=True)}
 
-    async def _targets(self, wanted: str | int | None) -> list[Target]:
-        schema = schema_name(self.project_id)
+    async def _targets(self, request: SearchRequest) -> list[Target]:
+        """What the search will look at, and nothing else."""
+        schema = schema_name(request.project_id)
         async with self.database.transaction("search", schema) as connection:
             has_schema = await projects.schema_exists(connection, schema)
             known = await projects.list_repositories(connection) if has_schema else []
-            unfinished = await project_state.unfinished_jobs(connection, self.project_id)
-        first = [job for job in unfinished if job.repo_path not in {one.path for one in known}]
-        if wanted is not None:
-            names = [name for job in first for name in (job.repo_path, job.repo_name)]
-            known = scope.find_repositories(wanted, known, also_known=names)
-            text = str(wanted).strip()
-            first = [job for job in first if not known and text in (job.repo_path, job.repo_name)]
+            unfinished = await project_state.unfinished_jobs(connection, request.project_id)
+        selection = choices_of(known, unfinished).for_request(request)
         given_up = {job.repo_path for job in unfinished if not job.is_active}
-        targets = [Target(one.path, one.name, True, one.is_complete and one.path not in given_up) for one in known]
-        targets += [Target(job.repo_path, job.repo_name, False, False) for job in first]
+        targets = [
+            Target(one.path, one.name, True, one.is_complete and one.path not in given_up)
+            for one in selection.repositories
+        ]
+        targets += [Target(job.repo_path, job.repo_name, False, False) for job in selection.first_jobs]
         if not targets:
             raise RepositoryNotFoundError(
-                f"Nothing is indexed in project {self.project_id!r}. Index a repository first: "
+                f"Nothing is indexed in project {request.project_id!r}. Index a repository first: "
                 "start_indexing_background, or `codebase-mcp index PATH`."
             )
         return targets
@@ -212,7 +211,7 @@ async def refreshed(
     Raises RepositoryNotFoundError for what is not indexed at all, and what no search could answer either.
     """
     refreshing = Refreshing(indexer, database, looks, request.project_id, time.monotonic() + seconds)
-    return await refreshing.all(request.repository)
+    return await refreshing.all(request)
 
 
 def told(answer: SearchAnswer, refreshes: dict[str, Refresh]) -> SearchAnswer:

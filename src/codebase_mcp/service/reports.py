@@ -25,13 +25,18 @@ _FULL = (
 )  # fmt: skip
 
 
-def started(job: Job, *, is_new: bool, estimated_seconds: float | None) -> StartedJob:
+def started(job: Job, *, is_new: bool, estimated_seconds: float | None, ignored: Sequence[str] = ()) -> StartedJob:
+    """`ignored` are the arguments of a start that the active job knows nothing of."""
+    warnings = [_ignored(ignored)] if ignored else []
     if is_new:
         message = "Indexing was queued and starts in the background. Poll get_job_status with this job_id."
     else:
-        message = (
-            f"This repository has an active job already ({job.status}); it goes on as it was started. "
-            "Poll get_job_status with its id."
+        message = " ".join(
+            [
+                f"This repository has an active job already ({job.status}); it goes on as it was started.",
+                *warnings,
+                "Poll get_job_status with its id.",
+            ]
         )
     return StartedJob(
         job_id=job.id,
@@ -41,6 +46,14 @@ def started(job: Job, *, is_new: bool, estimated_seconds: float | None) -> Start
         project_id=job.project_id,
         database_name=schema_name(job.project_id),
         already_running=not is_new,
+        warnings=warnings,
+    )
+
+
+def _ignored(arguments: Sequence[str]) -> str:
+    named = " and ".join(arguments)
+    return (
+        f"{named} had no effect: the active job was started without. To have it, start again when that job has ended."
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryReport
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.jobs import store
-from codebase_mcp.search import freshness, scope
+from codebase_mcp.search import freshness
+from codebase_mcp.search.selection import choices_of
 from codebase_mcp.storage import project_state, projects
 from codebase_mcp.storage.projects import Repository
 
@@ -29,7 +30,7 @@ async def listed(database: Database, project_id: str, schema: str) -> Repository
         jobs = await _active_jobs(connection, project_id)
         unfinished = {job.repo_path: job for job in await project_state.unfinished_jobs(connection, project_id)}
         size_bytes = await projects.schema_size_bytes(connection, schema)
-    first_jobs = _without_index(known, unfinished.values())
+    first_jobs = choices_of(known, unfinished.values()).first_jobs
     paths = [one.path for one in known] + [job.repo_path for job in first_jobs]
     heads = await asyncio.to_thread(freshness.head_commits, paths)
     all_chunks = sum(repository.chunk_count for repository in known) or 1
@@ -49,13 +50,16 @@ async def listed(database: Database, project_id: str, schema: str) -> Repository
     return RepositoryList(project_id=project_id, database_name=schema, repositories=reports)
 
 
-async def removed(database: Database, project_id: str, schema: str, wanted: str) -> RemovedRepository:
-    """Cancels the repository's job, deletes its rows, and gives the space back to the disk where possible."""
+async def removed(database: Database, project_id: str, schema: str, wanted: str, here: str | None) -> RemovedRepository:
+    """Cancels the repository's job, deletes its rows, and gives the space back to the disk where possible.
+
+    A relative path counts from `here`.
+    """
     async with database.transaction("search", schema) as connection:
         known = await _known(connection, schema)
         jobs = await _active_jobs(connection, project_id)
-        first_jobs = _without_index(known, await project_state.unfinished_jobs(connection, project_id))
-    chosen = _the_one(wanted, known, first_jobs)
+        unfinished = await project_state.unfinished_jobs(connection, project_id)
+    chosen = _the_one(wanted, known, unfinished, here)
     path, _ = _place(chosen)
     active = jobs.pop(path, None)
     cancelled = active and await store.cancel(database, active.id)
@@ -111,21 +115,19 @@ async def _active_jobs(connection: AsyncConnection, project_id: str) -> dict[str
     return {job.repo_path: job for job in await store.active_jobs(connection, project_id)}
 
 
-def _without_index(known: Iterable[Repository], jobs: Iterable[UnfinishedJob]) -> list[UnfinishedJob]:
-    paths = {repository.path for repository in known}
-    return [job for job in jobs if job.repo_path not in paths]
-
-
-def _the_one(wanted: str, known: list[Repository], first_jobs: list[UnfinishedJob]) -> Repository | UnfinishedJob:
-    text = wanted.strip()
-    first = [job for job in first_jobs if job.repo_name == text or job.repo_path in (text, scope.real_path(text))]
-    found = scope.find_repositories(wanted, known, also_known=[text] if first else [])
-    paths = [repository.path for repository in found] + [job.repo_path for job in first]
-    if len(paths) > 1:
-        raise InvalidInputError(
-            f"Repository {wanted!r} is not unique: {', '.join(paths)}. Give the path of the one to remove."
-        )
-    return found[0] if found else first[0]
+def _the_one(
+    wanted: str, known: list[Repository], jobs: Iterable[UnfinishedJob], here: str | None
+) -> Repository | UnfinishedJob:
+    """The one that is named. Nothing is guessed, as for a search: what it finds is deleted."""
+    choices = choices_of(known, jobs)
+    found = choices.named(wanted, here)
+    if not found:
+        raise choices.not_found(wanted)
+    chosen: list[Repository | UnfinishedJob] = [*found.repositories, *found.first_jobs]
+    if len(chosen) > 1:
+        paths = ", ".join(_place(one)[0] for one in chosen)
+        raise InvalidInputError(f"Repository {wanted!r} is ambiguous: {paths}. Give the path of the one to remove.")
+    return chosen[0]
 
 
 def _place(chosen: Repository | UnfinishedJob) -> tuple[str, str]:
