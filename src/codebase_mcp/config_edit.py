@@ -25,7 +25,10 @@ def change_setting(path: Path, name: str, value: object, check: Callable[[Config
     replaced, in one step, with mode 0600. Raises InvalidInputError when the file cannot be read or written.
     """
     if str(path) == os.devnull:
-        raise InvalidInputError(f"{VARIABLE} says that there is no settings file. Unset it, or set it to a path.")
+        raise InvalidInputError(
+            f"no settings file is in use ({VARIABLE} is {os.devnull}, or there is no home directory). "
+            f"Set {VARIABLE} to a path."
+        )
     target = Path(os.path.realpath(path))
     with _explained(path, target.parent):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

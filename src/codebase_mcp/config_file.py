@@ -32,27 +32,37 @@ class ConfigFile(NamedTuple):
 
 
 def config_path() -> Path:
-    """CODEBASE_MCP_CONFIG, else `config.toml` in the user's configuration folder.
+    """CODEBASE_MCP_CONFIG, else `config.toml` in the user's configuration folder; `/dev/null` without a home directory.
 
     Also for root: no other user has to reach the file, as PostgreSQL's must the data, and it may hold passwords.
-    Raises InvalidInputError when there is no home directory to look in.
+    Raises InvalidInputError when CODEBASE_MCP_CONFIG begins with the home directory of nobody.
     """
-    named = os.environ.get(VARIABLE, "")
-    try:
-        if named:
+    if named := os.environ.get(VARIABLE, ""):
+        try:
             return Path(named).expanduser().absolute()
-        import platformdirs
+        except RuntimeError:
+            raise InvalidInputError(
+                f"{VARIABLE} = {named}: there is no such user. Set it to an absolute path."
+            ) from None
+    return _default_path()
 
-        return Path(platformdirs.user_config_dir("codebase-mcp", appauthor=False), "config.toml")
-    except RuntimeError as error:
-        raise InvalidInputError(f"the settings file cannot be located ({error}). Set {VARIABLE} to its path.") from None
+
+def _default_path() -> Path:
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_config_dir("codebase-mcp", appauthor=False))
+    except RuntimeError:
+        return Path(os.devnull)
+    return folder / "config.toml" if folder.is_absolute() else Path(os.devnull)
 
 
 def read_config(path: Path) -> ConfigFile:
     """Raises InvalidInputError for anything but a missing file or a readable one in TOML."""
     if _is_missing(path):
         return ConfigFile(path)
-    return parse_config(path, read_text(path, "TOML"))
+    text = read_text(path, "TOML")
+    return parse_config(path, text) if text else ConfigFile(path)
 
 
 def parse_config(path: Path, text: str) -> ConfigFile:

@@ -85,9 +85,7 @@ class Settings(BaseSettings):
     log_to_stderr: bool = Field(False, description="Also write the log to standard error.")
 
     lease_seconds: float = Field(8.0, ge=2, le=60, description="How long a silent worker keeps a job.")
-    renew_seconds: float = Field(
-        1.0, gt=0, le=10, validate_default=True, description="How often a worker renews a lease and sees a cancel."
-    )
+    renew_seconds: float = Field(1.0, gt=0, le=10, description="How often a worker renews a lease and sees a cancel.")
     poll_seconds: float = Field(0.5, gt=0, le=10, description="How often an idle worker looks for a job.")
     worker_idle_seconds: float = Field(60.0, ge=0, description="A spawned worker leaves after this long without a job.")
     serve_idle_seconds: float = Field(

@@ -225,10 +225,15 @@ def test_a_file_with_several_mistakes_is_mended_line_by_line(run: Run, config: P
     assert run("list")[0] == 0
 
 
-def test_removing_a_setting_that_another_one_rests_on_is_refused(run: Run, config: Path) -> None:
+def test_removing_a_setting_that_another_one_rests_on_is_refused(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config.write_text("lease_seconds = 20\nrenew_seconds = 2.25\n")
     assert run("unset", "lease_seconds")[0] == 0
     config.write_text("lease_seconds = 3\nrenew_seconds = 0.5\n")
+    assert "renew_seconds = 1.0 must be at most 0.5 with lease_seconds = 3" in run("unset", "renew_seconds")[2]
+    # A client's server does not have this variable.
+    monkeypatch.setenv("CODEBASE_MCP_RENEW_SECONDS", "0.5")
     assert "renew_seconds = 1.0 must be at most 0.5 with lease_seconds = 3" in run("unset", "renew_seconds")[2]
     assert config.read_text() == "lease_seconds = 3\nrenew_seconds = 0.5\n"
 
@@ -260,7 +265,7 @@ def test_a_folder_that_cannot_be_written_is_named(run: Run, monkeypatch: pytest.
 
 def test_where_there_is_no_file_by_choice_nothing_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEBASE_MCP_CONFIG", os.devnull)
-    assert "CODEBASE_MCP_CONFIG says that there is no settings file" in run("set", "batch_files", "4")[2]
+    assert "no settings file is in use (CODEBASE_MCP_CONFIG is /dev/null" in run("set", "batch_files", "4")[2]
 
 
 def test_a_write_that_fails_leaves_the_file_and_no_other(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

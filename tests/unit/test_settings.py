@@ -135,7 +135,16 @@ def test_the_path_of_the_file_may_begin_with_the_home_directory(
 
 def test_a_home_directory_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEBASE_MCP_CONFIG", "~no-such-user/config.toml")
-    assert "Set CODEBASE_MCP_CONFIG to its path." in refusal()
+    assert refusal().startswith("CODEBASE_MCP_CONFIG = ~no-such-user/config.toml: there is no such user.")
+
+
+@pytest.mark.usefixtures("config")
+def test_without_a_home_directory_there_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CODEBASE_MCP_CONFIG")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    assert config_file.config_path() == Path(os.devnull)
+    assert Settings(data_dir=Path("/srv/x")).log_level == "info"
 
 
 def test_a_file_that_does_not_exist_sets_nothing(config: Path) -> None:
