@@ -104,6 +104,7 @@ FOLDERS_WITH_RULES = st.dictionaries(st.sampled_from(["", "a/", "b/", "a/b/", "f
 @example(paths=["a/b/ab", "a/b/a.log"], rules={"": "*.log\n", "a/": "b\n!b\n"})
 @example(paths=["foo/a"], rules={"": "foo/\n!foo/a"})
 @example(paths=["a/foo/b", "a/b"], rules={"": "a/**/b"})
+@example(paths=["a/b"], rules={"": "a\n/**\n!a"})
 @example(paths=["a/b/a", "ab/a/a"], rules={"": "a**/a"})
 def test_a_walk_lists_what_git_lists(git_dir: Path, paths: list[str], rules: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -171,6 +171,8 @@ def _set_character(pattern: bytes, position: int) -> tuple[bytes, int]:
 def _path_expression(tokens: list[_Token]) -> bytes:
     """Stars stay within a segment; a segment that is just `**` stands for any number of segments, none included."""
     segments = _split(tokens, [_SLASH])
+    if segments == [["**"]]:
+        return b".+"
     if len(segments) == 1:
         return _segment_expression(segments[0])
     blocks: list[list[bytes]] = [[]]
