@@ -53,6 +53,20 @@ time.sleep(60)
 # --- life ---
 
 
+async def test_a_service_is_needed_as_long_as_it_may_have_to_look_after_a_job(bench: Bench) -> None:
+    service = Service(bench.settings.model_copy(update={"worker": "external"}))
+    assert await service.is_needed(), "before the database is known"
+    await service.ready(10)
+    assert not await service.is_needed()
+    started = await service.start_indexing(str(bench.root))
+    assert await service.is_needed()
+    await service.cancel_job(started.job_id, confirmed=True)
+    assert not await service.is_needed()
+    await service.close()
+    inline = Service(bench.settings.model_copy(update={"worker": "inline"}))
+    assert await inline.is_needed()
+
+
 async def test_an_inline_worker_indexes_and_stops_with_the_service(bench: Bench) -> None:
     service = Service(bench.settings.model_copy(update={"worker": "inline", "poll_seconds": 0.05}))
     await service.ready(10)
