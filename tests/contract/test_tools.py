@@ -255,6 +255,16 @@ async def test_a_long_job_is_not_waited_for(connect: Connect, estimate: float | 
     assert f"get_job_status and job_id {JOB_ID}" in answer["message"]
 
 
+@pytest.mark.parametrize(("given", "used", "note"), [(26, 25, "reduced to 25"), (-1, 0, "raised to 0"), (7, 7, "")])
+async def test_a_wait_is_kept_within_its_bounds(connect: Connect, given: float, used: float, note: str) -> None:
+    service = FakeService(wait_for_job=a_running_job(1))
+    async with connect(service) as caller:
+        answer = await caller.answer("index_repository", repo_path="/src/shop", wait_seconds=given)
+    assert service.arguments_of("wait_for_job")["seconds"] == used
+    assert note in answer["message"]
+    assert ("wait_seconds" in answer["message"]) is bool(note)
+
+
 @pytest.mark.parametrize(
     ("status", "changes", "expected"),
     [

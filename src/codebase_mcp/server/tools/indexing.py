@@ -9,6 +9,7 @@ from pydantic import Field
 
 from codebase_mcp.answers import CancelledJob, EstimateReport, IndexResult, JobList, JobReport, StartedJob
 from codebase_mcp.domain import JobStatus
+from codebase_mcp.lenient import clamp
 from codebase_mcp.server.arguments import (
     AllowLargeRoot,
     Confirmed,
@@ -93,11 +94,12 @@ class IndexingTools:
             allow_large_root=allow_large_root,
             retry_failed=retry_failed,
         )
+        wait_seconds, notes = clamp("wait_seconds", wait_seconds, 0, LONGEST_WAIT_SECONDS)
         is_long = (started.estimated_duration_seconds or 0) > LONGEST_ESTIMATE_WAITED_FOR_SECONDS
         job = await self._service.wait_for_job(
             started.job_id, seconds=0 if is_long else wait_seconds, on_progress=progress_reporter(ctx)
         )
-        return IndexResult(job=job, is_finished=job.status.is_terminal, message=advice(job))
+        return IndexResult(job=job, is_finished=job.status.is_terminal, message=" ".join([advice(job), *notes]))
 
     @tool("Estimate an indexing job", READS, profiles=["jobs"])
     async def estimate_indexing(
