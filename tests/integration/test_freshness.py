@@ -282,6 +282,17 @@ async def test_a_search_does_not_wait_for_the_count_and_the_next_one_tells_it(se
     assert (second.changed_files.modified, second.changed_files_unknown) == (2, None)
 
 
+async def test_the_other_searches_tell_it_as_well(service: Service, bench: Bench) -> None:
+    await bench.run()
+    edit(bench)
+    await service.find_symbol("ShoppingCart")
+    await asyncio.wait_for(asyncio.gather(*service._looks._under_way.values()), 20)
+    for answer in (await service.find_symbol("ShoppingCart"), await service.find_related("shop/cart.py", 1)):
+        (entry,) = answer.freshness
+        assert entry.changed_files is not None
+        assert entry.changed_files.modified == 2
+
+
 async def test_a_count_is_told_for_some_seconds_only(service: Service, bench: Bench) -> None:
     now = 1000.0
     service.__dict__["_looks"] = Looks(lambda: bench.database, bench.settings, clock=lambda: now)

@@ -10,13 +10,12 @@ from cyclopts import Parameter
 from codebase_mcp.cli import screen
 from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
+from codebase_mcp.server.freshness_notes import freshness_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codebase_mcp.search.models import (
-        FileChanges,
-        IndexCoverage,
         RelatedAnswer,
         RepositoryFreshness,
         SearchAnswer,
@@ -134,47 +133,15 @@ def cautions(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> list[str]:
     told = list(answer.warnings)
     if answer.truncated:
         told.append("The answer was shortened to the token budget; --max-tokens raises it.")
-    return told + [caution for repository in answer.freshness for caution in _freshness_caution(repository)]
+    return [*told, *freshness_notes(answer.freshness, _index_again, _retry_failed)]
 
 
-def _freshness_caution(repository: RepositoryFreshness) -> list[str]:
-    if repository.refresh is not None and not repository.refresh.is_fresh:
-        return []  # a warning of the answer says why
-    if repository.state == "indexing":
-        return [f"{repository.repository} is being indexed ({repository.progress_percentage or 0} %)."]
-    if repository.state != "ready":
-        share = f" ({_share(repository.coverage)})" if repository.coverage else ""
-        return [f"{repository.repository} is not completely indexed{share}: codebase-mcp index {repository.path}"]
-    return _change_caution(repository) or _failure_caution(repository)
+def _index_again(stale: Sequence[RepositoryFreshness]) -> str:
+    return ", ".join(f"codebase-mcp index {one.path}" for one in stale)
 
 
-def _change_caution(repository: RepositoryFreshness) -> list[str]:
-    if changed := _changed(repository.changed_files):
-        return [f"The index of {repository.repository} is behind ({changed}): codebase-mcp index {repository.path}"]
-    is_behind = repository.head_commit not in (None, repository.indexed_commit)
-    if is_behind and repository.changed_files is None:
-        return [f"The index of {repository.repository} is behind: codebase-mcp index {repository.path}"]
-    if repository.changed_files_unknown:
-        return [f"What changed in {repository.repository} is not known. {repository.changed_files_unknown}"]
-    return []
-
-
-def _failure_caution(repository: RepositoryFreshness) -> list[str]:
-    if repository.coverage and repository.coverage.files_failed:
-        failed = f"{repository.coverage.files_failed:,} of {repository.coverage.files_found:,} files"
-        return [f"{failed} of {repository.repository} failed: codebase-mcp index {repository.path} --retry-failed"]
-    return []
-
-
-def _changed(changes: FileChanges | None) -> str:
-    if changes is None:
-        return ""
-    counts = {"modified": changes.modified, "added": changes.added, "deleted": changes.deleted}
-    return ", ".join(f"{files:,} {what}" for what, files in counts.items() if files)
-
-
-def _share(coverage: IndexCoverage) -> str:
-    return f"{coverage.files_indexed:,} of {coverage.files_found:,} files, {coverage.files_skipped:,} left out"
+def _retry_failed(failed: Sequence[RepositoryFreshness]) -> str:
+    return ", ".join(f"codebase-mcp index {one.path} --retry-failed" for one in failed)
 
 
 def short_path(file_path: str) -> str:

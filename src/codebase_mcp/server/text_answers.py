@@ -29,12 +29,18 @@ NEARBY_LINES = 3
 """Definitions of a file with at most so many lines between them are one place."""
 
 _LIKE_A_MARKER = re.compile(r"\s*(={3,})\s")
-_REFRESH_THIS_CALL = "require_fresh=true updates it first"
-_REFRESH_BY_SEARCH = "search_code with require_fresh=true updates it"
 _INEXACT = {
     "prefix": "no definition of exactly that name; these begin with it",
     "fuzzy": "no definition of that name; these are spelt most like it",
 }
+
+
+def _refresh_this_call(_stale: object) -> str:
+    return "require_fresh=true updates it first"
+
+
+def _refresh_by_search(_stale: object) -> str:
+    return "search_code with require_fresh=true updates it"
 
 
 def render_search(answer: SearchAnswer) -> str:
@@ -42,7 +48,7 @@ def render_search(answer: SearchAnswer) -> str:
     roots = _Roots(answer.results, answer.freshness)
     parts = [*roots.parts(), *_hits(answer.results, roots, answer.explanation)]
     more = [] if answer.next_offset is None else [f"more: offset={answer.next_offset}"]
-    return _written([*parts, *_notes(answer, [*more, *freshness_notes(answer.freshness, _REFRESH_THIS_CALL)])])
+    return _written([*parts, *_notes(answer, [*more, *freshness_notes(answer.freshness, _refresh_this_call)])])
 
 
 def render_related(answer: RelatedAnswer) -> str:
@@ -52,7 +58,7 @@ def render_related(answer: RelatedAnswer) -> str:
     place = f"{roots.path_of(origin)}:{_range(origin.start_line, origin.end_line)}"
     parts = [*roots.parts(), _Part(f"related to {place} {_called(origin.kind, origin.symbol)}")]
     parts += _hits(answer.results, roots)
-    return _written([*parts, *_notes(answer, freshness_notes(answer.freshness, _REFRESH_BY_SEARCH))])
+    return _written([*parts, *_notes(answer, freshness_notes(answer.freshness, _refresh_by_search))])
 
 
 def render_symbols(answer: SymbolAnswer) -> str:
@@ -63,7 +69,7 @@ def render_symbols(answer: SymbolAnswer) -> str:
     parts += [_definitions(group, roots) for group in _by_place(answer.results)]
     hidden = answer.total_count - len(answer.results)
     more = [f"{hidden:,} more: raise limit, or narrow by kind, language or path_glob"] if hidden > 0 else []
-    return _written([*parts, *_notes(answer, [*more, *freshness_notes(answer.freshness, _REFRESH_BY_SEARCH)])])
+    return _written([*parts, *_notes(answer, [*more, *freshness_notes(answer.freshness, _refresh_by_search)])])
 
 
 class _Part(NamedTuple):

@@ -341,7 +341,7 @@ class Service:
         request = await self._request(name, project_id, filters)
         symbols.check(request)
         await self._existing_project(request.project_id)
-        return await self._searches.symbols.find(request)
+        return self._looks.told(await self._searches.symbols.find(request), request.project_id)
 
     @promptly
     async def find_related(
@@ -351,7 +351,7 @@ class Service:
         request = await self._request(file_path, project_id, filters, file_path=file_path)
         related.check(request, line)
         await self._existing_project(request.project_id)
-        return await self._searches.related.find(request, line)
+        return self._looks.told(await self._searches.related.find(request, line), request.project_id)
 
     @promptly
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:

@@ -11,19 +11,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from codebase_mcp.errors import CodebaseMcpError
 from codebase_mcp.logs import get_logger
+from codebase_mcp.search.models import RelatedAnswer, SearchAnswer, SymbolAnswer
 from codebase_mcp.service.changes import Looked, look_at, new_look
 
 if TYPE_CHECKING:
     from codebase_mcp.indexing.listing import Look
-    from codebase_mcp.search.models import RepositoryFreshness, SearchAnswer
+    from codebase_mcp.search.models import RepositoryFreshness
     from codebase_mcp.settings import Settings
     from codebase_mcp.storage.database import Database
 
 log = get_logger(__name__)
+
+AnswerT = TypeVar("AnswerT", SearchAnswer, SymbolAnswer, RelatedAnswer)
 
 GOOD_FOR_SECONDS = 10.0
 REST = 20
@@ -71,7 +74,7 @@ class Looks:
         self._remembered[project_id, path] = _Remembered(looked, self._clock(), self._clock() - began)
         return looked
 
-    def told(self, answer: SearchAnswer, project_id: str) -> SearchAnswer:
+    def told(self, answer: AnswerT, project_id: str) -> AnswerT:
         """The answer with what is known of changes; begins the looks that later answers will tell of."""
         chosen = _most_wanted(answer)
         entries = [
@@ -80,7 +83,7 @@ class Looks:
         ]
         return answer.model_copy(update={"freshness": entries})
 
-    async def awaited(self, answer: SearchAnswer, project_id: str, seconds: float) -> SearchAnswer:
+    async def awaited(self, answer: AnswerT, project_id: str, seconds: float) -> AnswerT:
         """The same for who has time: waits for the looks under way, so long at most."""
         looks = [self._under_way.get((project_id, entry.path)) for entry in answer.freshness]
         if waited_for := [look for look in looks if look is not None]:
@@ -128,7 +131,7 @@ class Looks:
             log.exception("changes not counted", path=entry.path)
 
 
-def _most_wanted(answer: SearchAnswer) -> set[str]:
+def _most_wanted(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> set[str]:
     """Paths of the repositories to look at."""
     shown = {hit.repository for hit in answer.results}
     by_need = sorted(answer.freshness, key=lambda entry: entry.repository not in shown)
