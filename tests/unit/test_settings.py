@@ -49,7 +49,7 @@ def test_a_project_comes_from_the_call_the_repository_the_environment_the_file_o
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def project(explicit: str | None = None) -> str:
-        return resolve_project(explicit, tmp_path, Settings().project_id)
+        return resolve_project(explicit, [tmp_path], Settings().project_id)
 
     assert project() == "default"
     config.write_text('project_id = "file"')
