@@ -10,7 +10,7 @@ QUERIES ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format lint types contracts unit test recording soak mutants bench quality model version \
+.PHONY: help install demo check format lint types contracts unit test recording soak mutants bench quality model clients version \
 	release clean
 
 help: ## This list
@@ -80,6 +80,9 @@ model: $(STAMP) ## Train the shipped embedding model again, from published weigh
 	@$(BIN)/python training/fetch.py
 	@$(BIN)/python training/mine.py
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python training/train.py
+
+clients: $(STAMP) ## Run real assistants from npm against a scripted model and tell what they show it of the server
+	@$(BIN)/python -m benchmarks.clients
 
 version: $(STAMP) ## Write VERSION=… everywhere it stands and give the CHANGELOG its heading
 	@$(BIN)/python -m scripts.release --set-version "$(VERSION)"
