@@ -71,6 +71,8 @@ COMMANDS = [
     ["config", "unset"],
     ["config", "path"],
     ["doctor"],
+    ["install"],
+    ["uninstall"],
     ["worker"],
     ["stop"],
 ]

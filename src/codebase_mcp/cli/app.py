@@ -13,6 +13,7 @@ from codebase_mcp.cli import screen
 from codebase_mcp.cli.config import config
 from codebase_mcp.cli.doctor import doctor
 from codebase_mcp.cli.index import index
+from codebase_mcp.cli.install import install, uninstall
 from codebase_mcp.cli.jobs import jobs
 from codebase_mcp.cli.processes import serve, stop, worker
 from codebase_mcp.cli.related import related
@@ -47,7 +48,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for command in (serve, index, search, symbol, related, jobs, repos, config, doctor, worker, stop):
+for command in (serve, index, search, symbol, related, jobs, repos, config, doctor, install, uninstall, worker, stop):
     app.command(command)
 
 

@@ -70,9 +70,7 @@ def remove(
 def _is_confirmed(repository: str) -> bool:
     if not sys.stdin.isatty():
         raise InvalidInputError(f"removing {repository!r} needs a confirmation. Add --yes.")
-    sys.stderr.write(f"Delete the index of {repository}? The repository itself is not touched. [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return screen.ask(f"Delete the index of {repository}? The repository itself is not touched.")
 
 
 def _say_repositories(found: list[RepositoryReport]) -> None:

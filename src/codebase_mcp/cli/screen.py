@@ -43,6 +43,13 @@ def complain(text: str) -> None:
     error_console().print(f"error: {text}", style="red", soft_wrap=True)
 
 
+def ask(question: str) -> bool:
+    """Whether the user at the terminal answers with yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def say_json(*models: BaseModel, is_list: bool = False) -> None:
     """One model as a JSON object, or several as an array."""
     texts = [model.model_dump_json(indent=2) for model in models]
