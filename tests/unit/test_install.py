@@ -198,9 +198,9 @@ def test_without_any_client_the_names_are_given(run: Run) -> None:
 
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 def test_an_unknown_client_is_refused_with_the_known_ones(run: Run, verb: str) -> None:
-    done = run(verb, "--client", "claude-code", "--yes")
+    done = run(verb, "--client", "claud", "--yes")
     assert done.code == 2
-    assert "--client claude-code is not known (did you mean claude?); known are claude, codex" in done.err
+    assert "--client claud is not known (did you mean claude?); known are claude, codex" in done.err
 
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(run: Run, home: Path, tmp_path: Path) -> None:
