@@ -313,6 +313,17 @@ def test_an_opencode_configuration_with_comments_is_preferred(run: Run, home: Pa
     assert (home / ".config/opencode/opencode.json").read_bytes() == EXISTING["opencode"]
 
 
+@pytest.mark.parametrize(("added", "is_kept"), [('"$schema": "x"', False), ('"theme": "x"', True)])
+def test_of_a_file_that_we_made_only_what_others_wrote_is_kept(run: Run, home: Path, added: str, is_kept: bool) -> None:
+    config = home / USER_FILES["opencode"]
+    run("install", "--client", "opencode", "--yes")
+    config.write_text(config.read_text().replace("{", "{" + added + ",", 1))
+    assert run("uninstall", "--yes").code == 0
+    assert config.exists() == is_kept
+    if is_kept:
+        assert json.loads(config.read_text()) == json.loads("{" + added + "}")
+
+
 def test_a_shared_skill_stays_as_long_as_one_client_uses_it(run: Run, home: Path) -> None:
     skill = home / ".agents/skills/codebase-mcp/SKILL.md"
     run("install", "--client", "codex", "--client", "cursor", "--yes")

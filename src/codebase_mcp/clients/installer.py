@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -245,9 +246,18 @@ def _uninstalled(target: Target, content: bytes | None, edited: Edited | None) -
     bom, text = _decoded(content)
     after = target.editor.uninstall(text, {} if edited is None else edited.undo)
     is_our_file = target.part == "skill" or (edited is not None and edited.created_file)
-    if is_our_file and not after.strip() and not target.path.is_symlink():
+    if is_our_file and _holds_nothing(after) and not target.path.is_symlink():
         return None
     return bom + after.encode()
+
+
+def _holds_nothing(text: str) -> bool:
+    """Also with the address of its schema, which opencode adds by itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return not text.strip()
+    return isinstance(value, dict) and value.keys() <= {"$schema"}
 
 
 def _decoded(content: bytes | None) -> tuple[bytes, str]:
