@@ -184,9 +184,9 @@ async def test_a_server_rehearses_with_the_repository_in_which_it_works(at: At) 
 # --- find_related ---
 
 
-async def test_a_relative_path_is_sought_where_the_caller_works_first(at: At, roots: Path) -> None:
+async def test_a_path_is_sought_where_the_caller_works_first(at: At, roots: Path) -> None:
     service = await ready(at("shop", "src"))
-    for path in ("src/cookie.py", "cookie.py"):
+    for path in ("src/cookie.py", "cookie.py", str(roots / "shop" / "src" / "cookie.py")):
         answer = await service.find_related(path, 1)
         assert answer.origin.file_path == str(roots / "shop" / "src" / "cookie.py")
         assert (names(answer), answer.warnings) == ({"shop"}, [ONLY_SHOP])

@@ -120,6 +120,7 @@ def test_an_absolute_glob_leads_through_links(tmp_path: Path) -> None:
     corpus = corpus_at({str(root): ["src/a.py", "b.py"]})
     for glob in ("link/src/*.py", "link/src", "link/src/a.py", "link/sr?/*", "link/gone/../src/*.py"):
         assert matched(corpus, f"{tmp_path}/{glob}") == [f"{root}/src/a.py"], glob
+    assert matched(corpus, f"{{{tmp_path}/link/src/*.py,b.py}}") == [f"{root}/b.py", f"{root}/src/a.py"]
     assert absolute_directories(f"{{{tmp_path}/link/src/*.py,{root}/b*}}") == [f"{root}/src", str(root)]
     assert absolute_directories("{src,/code/shop}/**") == []
 

@@ -83,6 +83,7 @@ def test_what_no_path_can_be_leads_nowhere_else(path: str) -> None:
         (10**4000, 50, ["limit reduced to 50, the maximum."]),
         (-(10**4000), 1, ["limit raised to 1, the minimum."]),
     ],
+    ids=lambda given: str(given)[:20] if isinstance(given, list) else f"{given % 1000}",
 )
 def test_a_number_is_kept_within_its_bounds(value: int, kept: int, warnings: list[str]) -> None:
     assert clamp("limit", value, 1, 50) == (kept, warnings)

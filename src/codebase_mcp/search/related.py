@@ -76,20 +76,26 @@ class RelatedService:
     ) -> tuple[Coverage, Corpus, int]:
         """What to look at, and the file in it: one outside of the caller's repository says itself what is meant."""
         selection = index.choices.for_request(request)
-        if selection.is_by_location and path.absolute is not None:
-            selection = index.choices.containing(path.absolute, FILE_PATH) or index.choices.everything()
         coverage, corpus, file = await self._sought(connection, schema, index, selection, path)
         error = None if file is not None else await places.why_left_out(connection, corpus, path, request.project_id)
         if file is None and error is None and selection.is_by_location:
-            coverage, corpus, file = await self._sought(connection, schema, index, index.choices.everything(), path)
+            selection = await self._elsewhere(connection, schema, index, path)
+            coverage, corpus, file = await self._sought(connection, schema, index, selection, path)
             if file is None:
                 error = await places.why_left_out(connection, corpus, path, request.project_id)
-            else:
-                selection = index.choices.containing(corpus.absolute_path(file), FILE_PATH)
-                coverage, corpus, file = await self._sought(connection, schema, index, selection, path)
         if file is None:
             raise error or places.not_indexed(corpus, path)
         return coverage, corpus, file
+
+    async def _elsewhere(
+        self, connection: AsyncConnection, schema: str, index: ProjectIndex, path: FilePath
+    ) -> Selection:
+        """The repository of the project in which the file is; all of them when it is in none."""
+        everything, where = index.choices.everything(), path.absolute
+        if where is None:
+            _, corpus, file = await self._sought(connection, schema, index, everything, path)
+            where = None if file is None else corpus.absolute_path(file)
+        return everything if where is None else index.choices.containing(where, FILE_PATH) or everything
 
     async def _sought(
         self, connection: AsyncConnection, schema: str, index: ProjectIndex, selection: Selection, path: FilePath
