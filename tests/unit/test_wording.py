@@ -65,9 +65,9 @@ def test_any_text_has_words_or_stays_as_it_is(text: str) -> None:
     "text", ["x" * 20_000, "a." * 10_000, "a_" * 10_000, "aB" * 10_000, "(" * 20_000, "\\w[" * 100]
 )
 def test_a_long_query_is_analysed_in_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     analyse(plain(text)[0])
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 5, "it takes milliseconds, and minutes where it backtracks"
 
 
 def test_of_a_long_text_both_ends_are_embedded() -> None:
