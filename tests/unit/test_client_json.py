@@ -35,7 +35,7 @@ def crlf(text: str) -> str:
 
 
 def value_of(text: str) -> Any:
-    root = parse(text, RELAXED).root
+    root = parse(text, (), RELAXED).root
     return None if root is None else root.value
 
 
@@ -273,6 +273,6 @@ def test_of_equal_keys_the_last_counts_as_in_the_clients() -> None:
 )
 def test_strict_json_is_read_as_the_standard_library_reads_it(value: Any) -> None:
     text = json.dumps(value)
-    root = parse(text).root
+    root = parse(text, ()).root
     assert root is not None
     assert json.dumps(root.value) == text

@@ -111,7 +111,7 @@ def entry_in(path: Path) -> Any:
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".toml":
         return tomllib.loads(text)["mcp_servers"]["codebase-mcp"]
-    root = parse(text, RELAXED).root
+    root = parse(text, (), RELAXED).root
     assert root is not None
     (servers,) = [root.value[key] for key in ("mcpServers", "servers", "mcp") if key in root.value]
     return servers["codebase-mcp"]

@@ -238,7 +238,7 @@ def _gemini(machine: Machine) -> Client:
 def _context_files(settings: Path) -> list[str]:
     """The names that `context.fileName` gives to Gemini's instruction files; none when it is not set."""
     try:
-        root = parse((files.read(settings) or b"").decode(), WITH_COMMENTS).root
+        root = parse((files.read(settings) or b"").decode(), (), WITH_COMMENTS).root
         names = root.value["context"]["fileName"] if root is not None else []
     except (ClientConfigError, UnicodeDecodeError, KeyError, TypeError):
         return []

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from codebase_mcp.clients.errors import ClientConfigError
 from codebase_mcp.clients.jsonc import STRICT, Dialect, Node, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DEFAULT_INDENT = "  "
 _SAME_LINE_COMMENT = re.compile(r"[ \t]*(?://[^\r\n]*|/\*.*?\*/)", re.DOTALL)
@@ -31,9 +27,9 @@ class Insertion:
     blank: str | None = None
 
 
-def insert(text: str, path: Sequence[str], value: object, dialect: Dialect = STRICT) -> tuple[str, Insertion]:
+def insert(text: str, path: tuple[str, ...], value: object, dialect: Dialect = STRICT) -> tuple[str, Insertion]:
     """Add the member at `path`, with the objects above it that are missing. The member must not exist yet."""
-    root = parse(text, dialect).root
+    root = parse(text, path, dialect).root
     if root is None:
         return _filled_blank(text, path, value), Insertion(0, blank=text)
     holder, depth = _deepest(root, path)
@@ -43,12 +39,12 @@ def insert(text: str, path: Sequence[str], value: object, dialect: Dialect = STR
     return _with_member(text, holder, path[depth], value), Insertion(depth, inner)
 
 
-def remove(text: str, path: Sequence[str], insertion: Insertion | None = None, dialect: Dialect = STRICT) -> str:
+def remove(text: str, path: tuple[str, ...], insertion: Insertion | None = None, dialect: Dialect = STRICT) -> str:
     """Take the member at `path` out again, and what `insertion` created above it once that is empty.
 
     A text without that member is returned as it is.
     """
-    root = parse(text, dialect).root
+    root = parse(text, path, dialect).root
     if root is None or not _has(root, path):
         return text
     depth, inner = len(path) - 1, None
@@ -63,34 +59,34 @@ def remove(text: str, path: Sequence[str], insertion: Insertion | None = None, d
     return insertion.blank if is_as_created else text
 
 
-def replace(text: str, path: Sequence[str], raw: str, dialect: Dialect = STRICT) -> str:
+def replace(text: str, path: tuple[str, ...], raw: str, dialect: Dialect = STRICT) -> str:
     """Put the JSON text `raw` where the value at `path` stands."""
-    node = _at(_root(text, dialect), path)
+    node = _at(_root(text, path, dialect), path)
     return text[: node.start] + raw + text[node.end :]
 
 
-def assign(text: str, path: Sequence[str], value: object, dialect: Dialect = STRICT) -> str:
+def assign(text: str, path: tuple[str, ...], value: object, dialect: Dialect = STRICT) -> str:
     """Set the value at `path`, whether or not there is one."""
-    root = _root(text, dialect)
+    root = _root(text, path, dialect)
     if _has(root, path):
         return replace(text, path, json.dumps(value, ensure_ascii=False), dialect)
     return insert(text, path, value, dialect)[0]
 
 
-def raw_value(text: str, path: Sequence[str], dialect: Dialect = STRICT) -> str:
+def raw_value(text: str, path: tuple[str, ...], dialect: Dialect = STRICT) -> str:
     """The JSON text of the value at `path`."""
-    node = _at(_root(text, dialect), path)
+    node = _at(_root(text, path, dialect), path)
     return text[node.start : node.end]
 
 
-def _root(text: str, dialect: Dialect) -> Node:
-    root = parse(text, dialect).root
+def _root(text: str, path: tuple[str, ...], dialect: Dialect) -> Node:
+    root = parse(text, path, dialect).root
     if root is None:
         raise KeyError(text)
     return root
 
 
-def _at(node: Node, path: Sequence[str]) -> Node:
+def _at(node: Node, path: tuple[str, ...]) -> Node:
     for key in path:
         member = node.member(key)
         if member is None:
@@ -99,7 +95,7 @@ def _at(node: Node, path: Sequence[str]) -> Node:
     return node
 
 
-def _has(root: Node, path: Sequence[str]) -> bool:
+def _has(root: Node, path: tuple[str, ...]) -> bool:
     try:
         _at(root, path)
     except KeyError:
@@ -107,7 +103,7 @@ def _has(root: Node, path: Sequence[str]) -> bool:
     return True
 
 
-def _deepest(root: Node, path: Sequence[str]) -> tuple[Node, int]:
+def _deepest(root: Node, path: tuple[str, ...]) -> tuple[Node, int]:
     """The innermost object of `path` that exists, and how many keys lead to it."""
     node = root
     for depth in range(len(path)):
@@ -127,7 +123,7 @@ def _kind(value: object) -> str:
     return {bool: "true or false", str: "a string", list: "an array"}.get(type(value), "a number")
 
 
-def _outermost_emptied(root: Node, path: Sequence[str], created_depth: int) -> int:
+def _outermost_emptied(root: Node, path: tuple[str, ...], created_depth: int) -> int:
     """How far up the removal of `path` leaves objects that were created for it and hold nothing else."""
     depth = len(path) - 1
     while depth > created_depth and len(_at(root, path[:depth]).members) == 1:
@@ -135,7 +131,7 @@ def _outermost_emptied(root: Node, path: Sequence[str], created_depth: int) -> i
     return depth
 
 
-def _filled_blank(text: str, path: Sequence[str], value: object) -> str:
+def _filled_blank(text: str, path: tuple[str, ...], value: object) -> str:
     for key in reversed(path):
         value = {key: value}
     document = json.dumps(value, indent=DEFAULT_INDENT, ensure_ascii=False) + "\n"

@@ -58,7 +58,7 @@ class JsonEntry:
         return json_edit.remove(text, self._path, insertion, self.dialect)
 
     def _entry(self, text: str) -> tuple[bool, Any]:
-        root = parse(text, self.dialect).root
+        root = parse(text, self._path, self.dialect).root
         servers = root.value.get(self.key) if root is not None and isinstance(root.value, dict) else None
         if not isinstance(servers, dict):
             return False, None
@@ -66,7 +66,7 @@ class JsonEntry:
 
     def _check(self, before: str, after: str, entry: object) -> None:
         """Prevents: a file that its client reads differently, whatever the editing did."""
-        root, edited = parse(before, self.dialect).root, parse(after, self.dialect).root
+        root, edited = parse(before, self._path, self.dialect).root, parse(after, self._path, self.dialect).root
         wanted: dict[str, Any] = dict(root.value) if root is not None else {}
         wanted[self.key] = {**wanted.get(self.key, {}), SERVER_NAME: entry}
         if edited is None or edited.value != wanted:
