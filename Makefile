@@ -86,6 +86,7 @@ clients: $(STAMP) ## Run real assistants from npm against a scripted model and t
 
 version: $(STAMP) ## Write VERSION=… everywhere it stands and give the CHANGELOG its heading
 	@$(BIN)/python -m scripts.release --set-version "$(VERSION)"
+	@$(BIN)/python -m tests.support.handshake_recorder
 
 release: $(STAMP) ## Build and check wheel, source distribution and plugins for URL=https://<host>/<owner>/<repository>
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group release

@@ -1,3 +1,3 @@
 """Local code search for AI assistants: durable background indexing into PostgreSQL, served over MCP."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
