@@ -163,7 +163,7 @@ async def test_the_budget_leaves_out_signatures_then_definitions(names: Names, t
         (
             "SessionThing",
             {},
-            "Nothing called 'SessionThing' is defined in what is indexed. The nearest names are ",
+            "Nothing called 'SessionThing' is defined in what was searched. The nearest names are ",
         ),
         ("quetzalcoatl", {}, "or be made at run time: search_code finds where it is used."),
         (

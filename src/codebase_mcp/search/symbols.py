@@ -163,7 +163,7 @@ class _Finding:
         like = [spelt[name] for name in nearest if name in spelt][:SUGGESTIONS]
         hint = f" The nearest names are {', '.join(like)}." if like else ""
         return (
-            f"Nothing called {self.asked.whole!r} is defined in what is indexed.{hint} It may come from a library, or "
+            f"Nothing called {self.asked.whole!r} is defined in what was searched.{hint} It may come from a library, or "
             "be made at run time: search_code finds where it is used."
         )
 
