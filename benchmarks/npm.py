@@ -28,14 +28,14 @@ class NpmUnavailableError(Exception):
     """Nothing can be installed; the message says why."""
 
 
-def install(name: str, *packages: str, run_scripts: bool = False) -> Path:
-    """The folder whose `node_modules` holds the packages (`name@version`).
+def install(name: str, *packages: str, run_scripts: bool = False, cache: Path = CACHE) -> Path:
+    """The folder whose `node_modules` holds the packages (`name@version`); they are installed at the first call only.
 
     Install scripts run only when a package cannot do without. Raises NpmUnavailableError.
     """
     digest = hashlib.sha256("\n".join((AS_OF, *packages)).encode()).hexdigest()[:8]
-    folder = CACHE / f"{name}-{digest}"
-    with _locked():
+    folder = cache / f"{name}-{digest}"
+    with _locked(cache):
         if not folder.exists():
             _install_into(folder, packages, run_scripts=run_scripts)
     return folder
@@ -54,9 +54,9 @@ def node() -> Path:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+def _locked(cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -71,6 +71,8 @@ def _install_into(folder: Path, packages: tuple[str, ...], *, run_scripts: bool)
     # Without a package.json of its own, npm would install into the nearest folder above that has one.
     (unfinished / "package.json").write_text(json.dumps({"private": True}))
     quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    # Where the registry cannot be reached, that is to be known soon.
+    quiet += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
     scripts = [] if run_scripts else ["--ignore-scripts"]
     command = [npm, "install", *quiet, *scripts, "--before", AS_OF, *packages]
     try:
@@ -80,5 +82,6 @@ def _install_into(folder: Path, packages: tuple[str, ...], *, run_scripts: bool)
     except subprocess.TimeoutExpired:
         raise NpmUnavailableError(f"npm did not install {' '.join(packages)} in {INSTALL_SECONDS} s") from None
     if done.returncode != 0:
-        raise NpmUnavailableError(f"npm cannot install {' '.join(packages)}: {done.stderr.strip()[-300:]}")
+        reason = "; ".join(done.stderr.strip().splitlines()[:4])
+        raise NpmUnavailableError(f"npm cannot install {' '.join(packages)}: {reason}")
     unfinished.rename(folder)

@@ -29,6 +29,8 @@ PLUGIN = Path("integrations/codebase-mcp")
 MANIFESTS = tuple(PLUGIN / name for name in (".claude-plugin/plugin.json", ".codex-plugin/plugin.json"))
 VERSIONED = (SERVER, *MANIFESTS, PLUGIN / "gemini-extension.json")
 """What repeats the version of the package."""
+RECORDINGS = "src/codebase_mcp/server/recordings/*.jsonl"
+"""What the server says in a handshake, its version included."""
 FORGES = {"github.com": "github", "gitlab.com": "gitlab", "bitbucket.org": "bitbucket"}
 
 
@@ -82,6 +84,9 @@ def check_version(tree: Path) -> str:
         said = json.loads((tree / path).read_text())["version"]
         if said != version:
             raise ReleaseError(f"{path} says {said}, the package {version}. Run: make version VERSION={version}")
+    for recording in sorted(tree.glob(RECORDINGS)):
+        if f'"version":"{version}"' not in recording.read_text("utf-8"):
+            raise ReleaseError(f"{recording.name} was recorded by another version. Run: make recording")
     if f"\n## [{version}]" not in (tree / "CHANGELOG.md").read_text():
         raise ReleaseError(f"CHANGELOG.md has no section [{version}]. Run: make version VERSION={version}")
     return version

@@ -1,7 +1,7 @@
-"""`python -m tests.conformance.fixture_app PORT`: what the conformance suite calls, over the product's server class.
+"""`python -m tests.conformance.fixture_app PORT`: what the conformance suite calls, on the product's stack.
 
-The suite tests a server by tools, prompts and resources of fixed names, which a product does not have. Served here by
-the same class, with the same handling of failures and over the same HTTP server, they show that our part of the stack
+The suite tests a server by tools, prompts and resources of fixed names, which a product does not have. Served here with
+the same library, the same middleware around a call and over the same HTTP server, they show that our part of the stack
 leaves the protocol intact.
 """
 

@@ -35,10 +35,11 @@ SERVER_COMMAND = {"command": "codebase-mcp", "args": ["serve"]}
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """What a release changes of the repository."""
-    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "src/codebase_mcp/__init__.py"):
+    for name in ("pyproject.toml", "README.md", "src/codebase_mcp/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "integrations", tmp_path / "integrations")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n")
     return tmp_path
 
 
@@ -113,7 +114,6 @@ def test_all_files_say_the_version_of_the_package() -> None:
 
 
 def test_a_version_is_written_everywhere_and_heads_what_was_unreleased(tree: Path) -> None:
-    (tree / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n")
     with pytest.raises(ReleaseError, match=r"CHANGELOG.md has no section"):
         check_version(tree)
     set_version(tree, "9.8.7", "2030-01-31")
@@ -127,6 +127,17 @@ def test_a_file_with_another_version_is_named(tree: Path) -> None:
     path = tree / PLUGIN / "gemini-extension.json"
     path.write_text(path.read_text().replace("9.8.7", "9.8.6"))
     with pytest.raises(ReleaseError, match=r"gemini-extension.json says 9.8.6, the package 9.8.7"):
+        check_version(tree)
+
+
+def test_recordings_of_another_version_are_not_released(tree: Path) -> None:
+    set_version(tree, "9.8.7", "2030-01-31")
+    recording = tree / "src/codebase_mcp/server/recordings/all-text.jsonl"
+    recording.parent.mkdir(parents=True)
+    recording.write_text('{"serverInfo":{"name":"codebase-mcp","version":"9.8.7"}}')
+    assert check_version(tree) == "9.8.7"
+    recording.write_text('{"serverInfo":{"name":"codebase-mcp","version":"9.8.6"}}')
+    with pytest.raises(ReleaseError, match=r"all-text.jsonl was recorded by another version. Run: make recording"):
         check_version(tree)
 
 
