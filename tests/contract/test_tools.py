@@ -119,6 +119,13 @@ async def test_a_value_of_a_wrong_type_is_named_and_the_service_is_not_asked(
     assert [name for name, _ in service.calls] == ["launch", "close"]
 
 
+async def test_a_state_is_understood_in_any_case(connect: Connect) -> None:
+    service = FakeService()
+    async with connect(service) as caller:
+        await caller.answer("list_background_jobs", status="RUNNING ")
+    assert service.arguments_of("list_jobs")["status"] is JobStatus.RUNNING
+
+
 async def test_a_number_in_quotes_is_taken_for_a_number(connect: Connect) -> None:
     service = FakeService()
     async with connect(service) as caller:
@@ -261,8 +268,8 @@ async def test_a_wait_is_kept_within_its_bounds(connect: Connect, given: float, 
     async with connect(service) as caller:
         answer = await caller.answer("index_repository", repo_path="/src/shop", wait_seconds=given)
     assert service.arguments_of("wait_for_job")["seconds"] == used
-    assert note in answer["message"]
-    assert ("wait_seconds" in answer["message"]) is bool(note)
+    assert note in " ".join(answer["warnings"])
+    assert len(answer["warnings"]) == bool(note)
 
 
 @pytest.mark.parametrize(

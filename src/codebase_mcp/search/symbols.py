@@ -163,8 +163,8 @@ class _Finding:
         like = [spelt[name] for name in nearest if name in spelt][:SUGGESTIONS]
         hint = f" The nearest names are {', '.join(like)}." if like else ""
         return (
-            f"Nothing called {self.asked.whole!r} is defined in what was searched.{hint} It may come from a library, or "
-            "be made at run time: search_code finds where it is used."
+            f"Nothing called {self.asked.whole!r} is defined in what was searched.{hint} It may come from a library, "
+            "or be made at run time: search_code finds where it is used."
         )
 
     def _placed(self, rows: Iterable[tuple[SymbolMatch, DefinitionRow]]) -> list[Matched]:

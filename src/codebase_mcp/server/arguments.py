@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from codebase_mcp.domain import JobStatus
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -22,6 +24,11 @@ AllowLargeRoot = Annotated[bool, Field(description="Accept / or a home folder.")
 RetryFailed = Annotated[bool, Field(description="Retry unchanged files that failed.")]
 WaitSeconds = Annotated[float, Field(description="0-25; 0 returns at once.")]
 JobId = Annotated[UUID, Field(description="As the start returned it.")]
+StatusFilter = Annotated[
+    JobStatus | None,
+    BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value),
+    Field(description="Only this state."),
+]
 CreatedAfter = Annotated[
     Annotated[datetime, AfterValidator(_in_utc)] | None,
     Field(description="ISO 8601; UTC without a zone."),

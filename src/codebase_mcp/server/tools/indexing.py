@@ -8,7 +8,6 @@ from fastmcp import Context
 from pydantic import Field
 
 from codebase_mcp.answers import CancelledJob, EstimateReport, IndexResult, JobList, JobReport, StartedJob
-from codebase_mcp.domain import JobStatus
 from codebase_mcp.lenient import clamp
 from codebase_mcp.server.arguments import (
     AllowLargeRoot,
@@ -22,6 +21,7 @@ from codebase_mcp.server.arguments import (
     RepoPath,
     RepositoryName,
     RetryFailed,
+    StatusFilter,
     WaitSeconds,
 )
 from codebase_mcp.server.registry import INDEXES, READS, STOPS, tool
@@ -99,7 +99,8 @@ class IndexingTools:
         job = await self._service.wait_for_job(
             started.job_id, seconds=0 if is_long else wait_seconds, on_progress=progress_reporter(ctx)
         )
-        return IndexResult(job=job, is_finished=job.status.is_terminal, message=" ".join([advice(job), *notes]))
+        warnings = [*started.warnings, *notes]
+        return IndexResult(job=job, is_finished=job.status.is_terminal, message=advice(job), warnings=warnings)
 
     @tool("Estimate an indexing job", READS, profiles=["jobs"])
     async def estimate_indexing(
@@ -144,7 +145,7 @@ class IndexingTools:
     async def list_background_jobs(
         self,
         *,
-        status: Annotated[JobStatus | None, Field(description="Only this state.")] = None,
+        status: StatusFilter = None,
         repo_path: Annotated[str | None, Field(description="Part of the path.")] = None,
         project_id: JobsProjectId = None,
         created_after: CreatedAfter = None,
