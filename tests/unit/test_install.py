@@ -286,6 +286,16 @@ def test_the_settings_file_of_the_shell_is_passed_on(run: Run, home: Path, monke
         assert "do not pass it on to the server: CODEBASE_MCP_DATA_DIR." in done.err
 
 
+def test_a_settings_file_that_the_shell_finds_elsewhere_is_passed_on_as_well(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CODEBASE_MCP_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "moved"))
+    assert run("install", "--client", "claude", "--yes").code == 0
+    expected = str(home / "moved/codebase-mcp/config.toml")
+    assert entry_in(home / USER_FILES["claude"]) == expected_entry("claude", CODEBASE_MCP_CONFIG=expected)
+
+
 def test_variables_of_the_clients_move_their_files(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "GEMINI_CLI_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(home / name))

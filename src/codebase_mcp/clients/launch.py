@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from codebase_mcp.clients.server_entry import DISTRIBUTION, MODULE, SERVER_NAME, Launch
 from codebase_mcp.config_file import VARIABLE as CONFIG_VARIABLE
+from codebase_mcp.config_file import config_path
 from codebase_mcp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def current_launch(
             f"{script or interpreter} is in a cache and may vanish at any time. Install the program for good first:"
             f" uv tool install {DISTRIBUTION}, or pipx install {DISTRIBUTION}."
         )
-    config = environment.get(CONFIG_VARIABLE, "")
-    variables = {CONFIG_VARIABLE: str(Path(config).expanduser().absolute())} if config else {}
+    # Clients pass neither variable on, and the server would read another settings file than this shell.
+    is_moved = any(environment.get(name) for name in (CONFIG_VARIABLE, "XDG_CONFIG_HOME"))
+    variables = {CONFIG_VARIABLE: str(config_path())} if is_moved else {}
     launch = Launch(f"{script}", environment=variables)
     if script is None:
         launch = Launch(interpreter, ("-m", MODULE, "serve"), variables)
