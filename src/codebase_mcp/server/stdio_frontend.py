@@ -284,10 +284,7 @@ class Dialogue:
         first, self._replayed = 0 if from_start else self._replayed, len(self.openings)
         shown = {f"{REPLAY_ID}-{number}": request for number, request in enumerate(self.openings) if number >= first}
         self._pending_replies.update(shown)
-        messages = [request | {"id": identifier} for identifier, request in shown.items()]
-        if self.is_resumed and from_start and self._version is not None:
-            messages.append({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        return [json.dumps(message).encode() for message in messages]
+        return [json.dumps(request | {"id": identifier}).encode() for identifier, request in shown.items()]
 
     @property
     def awaits_replies(self) -> bool:
