@@ -85,9 +85,9 @@ def _configured() -> dict[str, str] | None:
 def _serve_client(offer: Offer) -> int:
     from codebase_mcp.server.stdio_frontend import StdioFrontend, load_recording
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _leave_at_once)
+    # Until the server runs there is nothing to close, and a signal may come in the middle of any import.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Otherwise a thread that has a request to answer waits 5 ms each time for the one that imports.
     sys.setswitchinterval(0.001)
     frontend = StdioFrontend(load_recording(offer))
@@ -100,11 +100,6 @@ def _serve_client(offer: Offer) -> int:
         code, message = explain(error)
         frontend.fail(message)
         return code
-
-
-def _leave_at_once(_number: int, _frame: object) -> None:
-    """Until the server runs, which ends in an orderly way, nothing has been opened that would have to be closed."""
-    os._exit(0)
 
 
 def _serve(frontend: StdioFrontend, offer: Offer) -> int:

@@ -425,7 +425,7 @@ async def test_the_doctor_names_the_model_or_says_that_the_service_is_away(bench
     assert not check.is_ok
     assert f"{served.url} cannot be used at the moment (connection refused)" in check.detail
     assert check.fix is not None
-    assert "CODEBASE_MCP_EMBEDDING_" in check.fix
+    assert "embedding_url" in check.fix
 
 
 def test_remembered_vectors_are_exact_in_half_precision() -> None:

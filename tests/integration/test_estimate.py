@@ -124,7 +124,7 @@ async def test_arguments_are_checked_as_those_of_a_start(
         {"repo_path": str(bench.root / "README.md")},
         {"repo_path": str(tmp_path)},
         {"repo_path": str(bench.root), "project_id": "a b"},
-        {"repo_path": str(bench.root), "name": " "},
+        {"repo_path": str(bench.root), "name": "n" * 256},
         {"repo_path": str(bench.root), "retry_failed": True},
     ]
     for arguments in wrong:

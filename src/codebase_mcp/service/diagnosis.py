@@ -48,8 +48,8 @@ async def examine(settings: Settings, life: Life) -> list[Check]:
     model_fix = (
         "Install codebase-mcp again: its model files are damaged."
         if settings.embedding_provider == "local"
-        else "Start the embedding service, or correct the embedding_ settings. Until then jobs wait and "
-        "searches are ranked without the meaning of words."
+        else "Start the embedding service, or correct the settings embedding_url and embedding_model. Until then jobs "
+        "wait, and searches rank by keywords only."
     )
     database = await _tried("database", lambda: _database_check(settings, life), database_fix)
     return [
