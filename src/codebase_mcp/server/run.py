@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import math
 import os
@@ -67,6 +68,8 @@ async def _serve_until_idle(
         logger.info("serving", transport="stdio")
         lines = ClientLines(departure.begin)
         frontend.attach(lines)
+        gc.freeze()
+        gc.enable()
         idling = asyncio.create_task(_pause_when_idle(service, frontend, lines, idle_seconds))
         try:
             await serve_streams(server, lines, ClientOutput(frontend))
