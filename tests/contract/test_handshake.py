@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -87,6 +88,22 @@ def test_the_handshake_waits_for_nothing_and_the_first_call_for_the_server(tmp_p
         answer = served.receive()
     assert answer["id"] == 9
     assert answer["result"]["content"][0]["text"].startswith('VALIDATION_ERROR: job_id = "7"')
+
+
+@pytest.mark.usefixtures("gate")
+@pytest.mark.parametrize("how", ["end of input", signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_still_starting_ends_at_once_and_quietly(tmp_path: Path, how: str | signal.Signals) -> None:
+    with serving(tmp_path) as served:
+        served.greet()
+        if isinstance(how, str):
+            served.process.stdin.close()  # type: ignore[union-attr]
+            served.process.stdin = None
+        else:
+            served.process.send_signal(how)
+        _, err = served.end()
+    # The end of input, which follows here, may come before a signal that a tracer of coverage delays.
+    assert served.process.returncode in ((0,) if isinstance(how, str) else (0, -how))
+    assert err == ""
 
 
 def test_a_modern_client_is_served_in_its_own_era_from_the_first_request_on(tmp_path: Path, gate: Gate) -> None:

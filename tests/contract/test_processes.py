@@ -132,20 +132,6 @@ def test_the_server_ends_promptly_and_closes_the_service(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("how", ["end of input", signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_still_starting_ends_at_once_and_quietly(tmp_path: Path, how: str | signal.Signals) -> None:
-    with serving(tmp_path) as served:
-        served.greet()
-        if isinstance(how, str):
-            served.process.stdin.close()  # type: ignore[union-attr]
-            served.process.stdin = None
-        else:
-            served.process.send_signal(how)
-        _, err = served.end()
-    assert served.process.returncode == (0 if isinstance(how, str) else -how)
-    assert err == ""
-
-
 def test_a_client_that_hangs_up_at_once_leaves_no_server_behind(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         served.process.stdin.close()  # type: ignore[union-attr]
