@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from codebase_mcp.cli.app import main
+from codebase_mcp.entry import main
 from codebase_mcp.indexing.embed import Embedder, open_embedder
 from codebase_mcp.jobs import worker
 from codebase_mcp.settings import Settings
