@@ -35,7 +35,7 @@ async def test_a_worker_that_stood_still_before_a_batch_writes_none_of_it_and_go
     async with site.service() as service:
         job_id = (await service.start_indexing(str(corpus))).job_id
         # It would renew too late to learn anything: only the fence of its next batch can stop it.
-        lease = {"lease_seconds": LEASE.seconds, "renew_seconds": 10}
+        lease = {"careless_lease_seconds": LEASE.seconds, "careless_renew_seconds": 10}
         if is_stopped:
             zombie = site.doomed_worker("embedded", 5, signal.SIGSTOP, **lease)
             still_at = await frozen(site, zombie)
@@ -134,7 +134,9 @@ async def test_a_job_whose_worker_froze_inside_its_transaction_is_free_in_three_
 ) -> None:
     async with site.service() as service:
         job_id = (await service.start_indexing(str(corpus))).job_id
-        zombie = site.doomed_worker("written", 3, signal.SIGSTOP, lease_seconds=LEASE.seconds, renew_seconds=0.5)
+        zombie = site.doomed_worker(
+            "written", 3, signal.SIGSTOP, careless_lease_seconds=LEASE.seconds, careless_renew_seconds=0.5
+        )
         still_at = await frozen(site, zombie)
         assert await _unlocked(site, job_id) - still_at < FREE
         before = await contents(site)

@@ -29,8 +29,15 @@ def signals_itself(point: str, times: int, number: int) -> Callable[[str], None]
     return on_point
 
 
+def careless_settings() -> Settings:
+    """The settings, but for a lease that no real worker would accept with such late renewals."""
+    names = ("lease_seconds", "renew_seconds")
+    given = {name: os.environ.get(f"CODEBASE_MCP_CARELESS_{name.upper()}") for name in names}
+    return Settings().model_copy(update={name: float(value) for name, value in given.items() if value})
+
+
 async def run(on_point: Callable[[str], None]) -> None:
-    settings = Settings()
+    settings = careless_settings()
     configure_logging(settings, "worker")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
