@@ -237,7 +237,7 @@ class StdioFrontend:
     def _end(self) -> None:
         with self._lock:
             is_idle = self._receiver is None and not any(map(_is_request, self._waiting))
-        if is_idle:
+        if is_idle and self._failure is None:
             os._exit(0)  # nothing has been opened yet, and nobody is left to serve
         self.end_input()
 
