@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Oldest first. Kept here as well as in the migrations, so that an up-to-date database needs no Alembic. A new revision
 # of projects comes with one of the control schema, by which workers of older versions notice and leave.
-CONTROL_REVISIONS: Final = ("0001", "0002")
-PROJECT_REVISIONS: Final = ("0001", "0002")
+CONTROL_REVISIONS: Final = ("0001", "0002", "0003")
+PROJECT_REVISIONS: Final = ("0001", "0002", "0003")
 
 OLDEST_SERVER = 140_000
 OLDEST_VECTOR = (0, 8)

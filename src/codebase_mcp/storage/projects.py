@@ -160,7 +160,7 @@ async def mark_complete(connection: AsyncConnection, repository_id: int, indexed
 
 _INDEX_TABLES = (
     tables.embeddings, tables.symbols, tables.code_chunks, tables.lexical_postings, tables.lexical_segments,
-    tables.code_files,
+    tables.code_files, tables.not_indexed_files,
 )  # fmt: skip
 
 

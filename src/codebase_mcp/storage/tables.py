@@ -190,6 +190,9 @@ job_files = sa.Table(
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
+    # Unknown in rows of versions that did not ask for them.
+    sa.Column("ctime_ns", sa.BigInteger),
+    sa.Column("inode", sa.BigInteger),
     sa.CheckConstraint("state IN ('pending', 'indexed', 'unchanged', 'skipped', 'failed')", name="file_state_is_known"),
     sa.CheckConstraint("(state IN ('skipped', 'failed')) = (reason IS NOT NULL)", name="a_file_left_out_has_a_reason"),
 )
@@ -272,7 +275,27 @@ code_files = sa.Table(
     # Chunker, grammars, tokeniser and model that made this row's index; another fingerprint makes the file stale.
     sa.Column("index_fingerprint", sa.Text, nullable=False),
     sa.Column("indexed_by_job", pg.UUID(as_uuid=True), nullable=False),
+    # A file rewritten with its size and mtime restored differs in these. NULL in rows of versions without them.
+    sa.Column("ctime_ns", sa.BigInteger),
+    sa.Column("inode", sa.BigInteger),
     sa.UniqueConstraint("repository_id", "relative_path", name="one_row_per_file"),
+)
+
+# Files that were read and left out because of their content, so that they need not be read again.
+not_indexed_files = sa.Table(
+    "not_indexed_files",
+    project,
+    sa.Column("repository_id", sa.BigInteger, nullable=False),
+    sa.Column("relative_path", sa.Text(collation="C"), nullable=False),
+    sa.Column("content_hash", pg.BYTEA, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("ctime_ns", sa.BigInteger),
+    sa.Column("inode", sa.BigInteger),
+    sa.Column("reason", sa.Text, nullable=False),
+    # The index fingerprint and the version of the rules of reading; another one has the file read again.
+    sa.Column("rules_fingerprint", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("repository_id", "relative_path", name="one_row_per_file_not_indexed"),
 )
 
 code_chunks = sa.Table(
