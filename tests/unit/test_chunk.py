@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import sysconfig
+import tracemalloc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -157,10 +158,14 @@ def test_a_line_longer_than_the_budget_stays_one_chunk() -> None:
     assert any(weight(chunk.content) > 2 * BUDGET for chunk in chunked(text))
 
 
-def test_a_parser_that_takes_too_long_is_stopped() -> None:
-    text = "".join(function(f"f{i}") for i in range(300))
-    assert parse_text(text, "python") is not None
-    assert parse_text(text, "python", seconds=-1.0) is None
+def test_parsing_keeps_nothing_of_the_source() -> None:
+    text = "object A {\n" + "".join(f"  def f{i}(x: Int) =\n    x + {i}\n" for i in range(3_000)) + "}\n"
+    parse_text(text, "scala")
+    tracemalloc.start()
+    parse_text(text, "scala")
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < len(text)
 
 
 def test_a_text_that_fits_no_rule_is_cut_as_text() -> None:

@@ -1,8 +1,7 @@
-"""Syntax trees: grammars are loaded once per process, and one parse may only take so long."""
+"""Syntax trees. Grammars are loaded once per process."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,17 +9,10 @@ from typing import Any
 
 import tree_sitter_language_pack
 from tree_sitter import Language as Grammar
-from tree_sitter import Node, Parser, Point, Query, QueryCursor, Range, Tree
-
-# Ordinary source takes under a second per megabyte. Some grammars take hours for input nested or broken on purpose,
-# and one file must not hold up a job. Processor time, so that a busy machine gives the same answer.
-_PARSE_SECONDS = 5.0
+from tree_sitter import Node, Parser, Query, QueryCursor, Range, Tree
 
 # Queries take quadratic time in the children of one error node. Where that many tokens fit no rule there is no syntax.
 _MOST_CHILDREN_OF_AN_ERROR = 5_000
-
-# Also read whenever a query compares a node's text, so not the whole source at once.
-_READ_BYTES = 8_192
 
 # Where a grammar leaves a script as raw text, and what it is written in. TypeScript reads JavaScript as well.
 _SCRIPT_GRAMMAR = "typescript"
@@ -67,14 +59,16 @@ def grammar_named(name: str) -> Grammar:
     return get_language(name)
 
 
-def parse_text(text: str, grammar: str, *, seconds: float = _PARSE_SECONDS) -> SyntaxTree | None:
-    """The tree of a text, or None when the grammar gets lost in it or takes longer than so many seconds."""
+def parse_text(text: str, grammar: str) -> SyntaxTree | None:
+    """The tree of a text, or None when the grammar gets lost in it.
+
+    Some grammars need hours or gigabytes for input nested or broken on purpose: call it where a process may be killed.
+    """
     source = text.encode("utf-8", "surrogatepass")
-    deadline = time.thread_time() + seconds
-    tree = _parse(source, grammar, deadline)
+    tree = _parse(source, grammar)
     if tree is None or _is_ruined(tree.root_node):
         return None
-    scripts = _scripts(source, grammar, tree.root_node, deadline)
+    scripts = _scripts(source, grammar, tree.root_node)
     return SyntaxTree(source, grammar, tree.root_node, scripts)
 
 
@@ -89,19 +83,14 @@ def belongs_to_next(node: Node) -> bool:
     return node.type in _LEADING_NODES or "comment" in node.type
 
 
-def _parse(source: bytes, grammar: str, deadline: float, ranges: Sequence[Range] = ()) -> Tree | None:
+def _parse(source: bytes, grammar: str, ranges: Sequence[Range] = ()) -> Tree | None:
     parser = Parser(grammar_named(grammar))
     if ranges:
         parser.included_ranges = list(ranges)
 
-    def gives_up(_offset: int, _has_error: bool) -> bool:
-        return time.thread_time() > deadline
-
-    def read(offset: int, _point: Point) -> bytes:
-        return source[offset : offset + _READ_BYTES]
-
     try:
-        return parser.parse(read, encoding="utf8", progress_callback=gives_up)
+        # Bytes, not a callable that reads: the binding never releases what a callable returns.
+        return parser.parse(source, encoding="utf8")
     except ValueError:
         return None
 
@@ -116,13 +105,13 @@ def _is_ruined(root: Node) -> bool:
     return False
 
 
-def _scripts(source: bytes, grammar: str, root: Node, deadline: float) -> dict[int, SyntaxTree]:
+def _scripts(source: bytes, grammar: str, root: Node) -> dict[int, SyntaxTree]:
     if grammar not in _SCRIPTS:
         return {}
     query = Query(grammar_named(grammar), _SCRIPTS[grammar])
     scripts = {}
     for node in QueryCursor(query).captures(root).get("script", []):
-        tree = _parse(source, _SCRIPT_GRAMMAR, deadline, [node.range])
+        tree = _parse(source, _SCRIPT_GRAMMAR, [node.range])
         if tree is not None and not _is_ruined(tree.root_node):
             scripts[node.start_byte] = SyntaxTree(source, _SCRIPT_GRAMMAR, tree.root_node)
     return scripts
