@@ -14,8 +14,8 @@ from codebase_mcp.answers import SettingReport
 from codebase_mcp.complaints import explain_settings
 from codebase_mcp.config_file import config_path, read_config
 from codebase_mcp.errors import InvalidInputError
-from codebase_mcp.setting_origins import find_origins, setting_at, variables_in_use
-from codebase_mcp.settings import Settings, similar_setting, values_of
+from codebase_mcp.setting_origins import Origin, find_origins, variables_in_use
+from codebase_mcp.settings import APPLICATION_VARIABLE, Settings, similar_setting, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,8 @@ class _GivenSettings(Settings):
 def report_settings(settings: Settings, *, show_secrets: bool) -> list[SettingReport]:
     """Every setting of this process, in the order in which they are documented."""
     origins = find_origins()
+    if settings.database_url is not None and origins["database_url"].source == "default":
+        origins["database_url"] = Origin("environment", APPLICATION_VARIABLE)
     return [
         SettingReport(
             name=name,
@@ -117,7 +119,7 @@ def _validated(values: dict[str, Any], variables: Mapping[str, str]) -> Settings
         return _GivenSettings(**(values | overriding))
     except ValidationError as error:
         where = f"with {', '.join(variables.values())} in the environment, " if variables else ""
-        sentences = explain_settings(error, lambda location: _label(setting_at(location), variables))
+        sentences = explain_settings(error, lambda name: _label(name, variables))
         raise InvalidInputError(f"{where}{sentences}. Nothing was written.") from None
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, get_args
 
+from codebase_mcp.interpreter import restart_undisturbed
 from codebase_mcp.offer import AnswerForm, Offer, ToolProfile
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {"tools": get_args(ToolProfile), "answers
 
 def main() -> None:
     """Entry point of `codebase-mcp` and `python -m codebase_mcp`."""
+    restart_undisturbed()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -54,6 +54,13 @@ def configure_logging(settings: Settings, role: Role) -> None:
     logging.getLogger("codebase_mcp").setLevel(level)
 
 
+def announce(message: str) -> None:
+    """Tell whoever started this process, on stderr, what they should know although nothing is wrong; also logged."""
+    get_logger(__name__).warning(message)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"codebase-mcp: {message}\n")
+
+
 def get_logger(name: str) -> BoundLogger:
     """A logger below `codebase_mcp`: `get_logger(__name__).info("job claimed", job_id=…)`."""
     qualified = name if name.partition(".")[0] == "codebase_mcp" else f"codebase_mcp.{name}"

@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import AliasChoices
-
 from codebase_mcp import config_file
 from codebase_mcp.complaints import explain_settings
 from codebase_mcp.errors import InvalidInputError
@@ -41,14 +39,8 @@ def find_origins() -> dict[str, Origin]:
 def variables_in_use() -> dict[str, str]:
     """Setting → the environment variable that sets it, as it is spelt there."""
     spellings = {name.upper(): name for name, value in os.environ.items() if value}
-    found = {name: [v for v in variables_of(name) if v in spellings] for name in Settings.model_fields}
-    return {name: spellings[variables[0]] for name, variables in found.items() if variables}
-
-
-def variables_of(name: str) -> list[str]:
-    """The environment variables that set it; the first that is not empty counts."""
-    alias = Settings.model_fields[name].validation_alias
-    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable_of(name)]
+    variables = {name: variable_of(name) for name in Settings.model_fields}
+    return {name: spellings[variable] for name, variable in variables.items() if variable in spellings}
 
 
 def explain_wrong_settings(error: ValidationError) -> InvalidInputError:
@@ -59,12 +51,7 @@ def explain_wrong_settings(error: ValidationError) -> InvalidInputError:
         origin = origins[name]
         return f"{origin.name}: {name}" if origin.source == "file" else origin.name or variable_of(name)
 
-    sources = {origins[setting_at(str(detail["loc"][0]))].source for detail in error.errors()}
+    sources = {origins[str(detail["loc"][0])].source for detail in error.errors()}
     fixes = [fix for source, fix in _FIXES.items() if source in sources] or [_FIXES["environment"]]
-    sentences = explain_settings(error, lambda loc: label(setting_at(loc)))
+    sentences = explain_settings(error, label)
     return InvalidInputError(f"{sentences}. {' '.join(fixes)}")
-
-
-def setting_at(location: str) -> str:
-    """Pydantic names a setting by its field, or by a variable when it has several."""
-    return next((name for name in Settings.model_fields if location in variables_of(name)), location)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from codebase_mcp import config_file
@@ -21,9 +21,13 @@ from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.offer import AnswerForm, ToolProfile
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from codebase_mcp.config_file import ConfigFile
 
 PREFIX = "CODEBASE_MCP_"
+APPLICATION_VARIABLE = "DATABASE_URL"
+"""Where applications, and the shells of people who work on them, commonly keep the address of their database."""
 
 
 def default_data_dir() -> Path:
@@ -48,9 +52,12 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
     )
 
+    use_database_url: bool = Field(
+        False, description="Whether DATABASE_URL, which usually belongs to another application, selects the database."
+    )
     database_url: SecretStr | None = Field(
         None,
-        validation_alias=AliasChoices("DATABASE_URL", "CODEBASE_MCP_DATABASE_URL"),
+        validate_default=True,
         description="An external PostgreSQL (postgresql://user:password@host/name); empty means the embedded one.",
     )
     embedding_provider: Literal["local", "ollama", "openai"] = Field(
@@ -125,6 +132,17 @@ class Settings(BaseSettings):
             raise ValueError("must not be true or false")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _or_that_of_the_application(cls, url: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        """DATABASE_URL counts only when it was asked for; then, its absence must not select another database."""
+        given = "" if url is None else url.get_secret_value().strip()
+        if not given and others.data.get("use_database_url"):
+            given = application_database_url()
+            if not given:
+                raise ValueError("must be set, here or as DATABASE_URL, when use_database_url is true")
+        return SecretStr(given) if given else None
+
     @field_validator("data_dir")
     @classmethod
     def _same_for_every_process(cls, data_dir: Path) -> Path:
@@ -193,15 +211,23 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """The environment that gives another process these very settings, whatever the settings file says by then."""
         values = {variable_of(name): _as_text(getattr(self, name)) for name in type(self).model_fields}
-        values.pop(variable_of("database_url"))
-        values[config_file.VARIABLE] = os.devnull
-        if self.database_url is not None:
-            values["DATABASE_URL"] = self.database_url.get_secret_value()
+        values |= {variable_of("use_database_url"): "false", config_file.VARIABLE: os.devnull}
         return values
 
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
+
+
+def application_database_url() -> str:
+    """What DATABASE_URL says, whether or not it counts here; empty when it is not set."""
+    return os.environ.get(APPLICATION_VARIABLE, "").strip()
+
+
+def take_settings_of_older_version(environment: MutableMapping[str, str]) -> None:
+    """For a worker started by a server of a version before 0.3, which says by DATABASE_URL what database it uses."""
+    if environment.get(APPLICATION_VARIABLE) and variable_of("use_database_url") not in environment:
+        environment[variable_of("use_database_url")] = "true"
 
 
 def variable_of(name: str) -> str:

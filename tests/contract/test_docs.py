@@ -94,7 +94,7 @@ def documented_settings() -> dict[str, str]:
 
 
 def variable_of(field: str) -> str:
-    return "DATABASE_URL" if field == "database_url" else f"CODEBASE_MCP_{field.upper()}"
+    return f"CODEBASE_MCP_{field.upper()}"
 
 
 def test_every_setting_is_documented_and_none_is_left_over() -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @asynccontextmanager
 async def session_with(database_url: str, data_dir: Path) -> AsyncIterator[ClientSession]:
     settings = {
-        "DATABASE_URL": database_url,
+        "CODEBASE_MCP_DATABASE_URL": database_url,
         "CODEBASE_MCP_DATA_DIR": str(data_dir),
         "CODEBASE_MCP_WORKER": "inline",
         "CODEBASE_MCP_MIN_FREE_DISK_BYTES": "0",

@@ -70,7 +70,7 @@ async def test_the_command_line_says_which_file_is_wrong(
     config = configured(bench.root, content)
     url = bench.settings.database_url
     assert url is not None
-    monkeypatch.setenv("DATABASE_URL", url.get_secret_value())
+    monkeypatch.setenv("CODEBASE_MCP_DATABASE_URL", url.get_secret_value())
     monkeypatch.setenv("CODEBASE_MCP_DATA_DIR", str(bench.root.parent / "data"))
     monkeypatch.setenv("CODEBASE_MCP_WORKER", "external")
     before = await everything(database)
@@ -88,7 +88,7 @@ async def test_a_dry_run_on_the_command_line_tells_and_changes_nothing(
 ) -> None:
     url = bench.settings.database_url
     assert url is not None
-    monkeypatch.setenv("DATABASE_URL", url.get_secret_value())
+    monkeypatch.setenv("CODEBASE_MCP_DATABASE_URL", url.get_secret_value())
     monkeypatch.setenv("CODEBASE_MCP_DATA_DIR", str(bench.root.parent / "data"))
     monkeypatch.setenv("CODEBASE_MCP_WORKER", "external")
     before = await everything(database)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,15 @@ from codebase_mcp.storage.embedded import ClientPresence, Layout, ensure_running
 from codebase_mcp.storage.embedded_install import bundled_tree
 from codebase_mcp.storage.file_lock import FileLock
 from tests.support.embedded_server import IS_ROOT, STARTER, ask, postmaster, start, starter
-from tests.support.postgres import TestServer, in_new_loop
+from tests.support.postgres import TestServer, in_new_loop, temporary_data_dir
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, who runs PostgreSQL as another user")
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[TestServer]:
+    with temporary_data_dir() as data_dir:
+        yield start(data_dir)
 
 
 # --- one server for all ---
@@ -320,6 +327,37 @@ def test_waiting_for_a_lock_ends_with_what_was_waited_for(tmp_path: Path) -> Non
         assert holder.try_acquire("exclusive")
         with pytest.raises(DatabaseStartingError, match=r"a\.lock stayed locked for 0\.1 s: somebody is at it"):
             waiter.acquire("exclusive", wait_seconds=0.1, waiting_for="somebody is at it")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGSSLMODE", "require"),
+        ("PGSSLMODE", "nonsense"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGTARGETSESSIONATTRS", "nonsense"),
+        ("PGSSLNEGOTIATION", "direct"),
+        ("PGGSSLIB", "nonsense"),
+        ("PGPORT", "nonsense"),
+        ("PGHOST", "db.example.org"),
+        ("PGDATABASE", "customers"),
+        ("PGPASSFILE", "/proc/self/mem"),
+        ("PGSERVICE", "production"),
+        ("PGSERVICEFILE", "/nonexistent"),
+    ],
+)
+def test_what_the_shell_says_about_other_databases_is_not_for_the_embedded_one(
+    shared_server: TestServer, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    async def connect() -> None:
+        database = Database(Layout(shared_server.data_dir).url, application_name="test", control_seconds=5)
+        async with database.transaction():
+            pass
+        await database.close()
+
+    in_new_loop(connect())
 
 
 def test_the_address_does_not_depend_on_the_environment(empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,11 @@ import subprocess
 import sys
 from functools import partial
 
+from codebase_mcp.interpreter import restart_undisturbed
+
+if __name__ == "__main__":
+    restart_undisturbed()  # as the entry point does, which this replaces
+
 from codebase_mcp.cli.session import service_factory
 from codebase_mcp.entry import run
 from codebase_mcp.errors import DatabaseStartingError

@@ -51,8 +51,7 @@ def environment(data_dir: Path, knobs: dict[str, object]) -> dict[str, str]:
     inherited.pop("DATABASE_URL", None)
     ours = {"config": os.devnull, "data_dir": data_dir, "pool_processes": 1, "min_free_disk_bytes": 0}
     ours |= {"answers": "structured"} | knobs
-    named = {"DATABASE_URL" if name == "database_url" else f"CODEBASE_MCP_{name.upper()}": ours[name] for name in ours}
-    return inherited | {name: str(value) for name, value in named.items()}
+    return inherited | {f"CODEBASE_MCP_{name.upper()}": str(value) for name, value in ours.items()}
 
 
 @dataclass

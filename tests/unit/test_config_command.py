@@ -198,9 +198,9 @@ def test_a_value_that_this_environment_makes_invalid_is_refused(
 def test_a_variable_that_comes_before_the_file_is_named(
     run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("CODEBASE_MCP_DATABASE_URL", "postgresql://h/d")
     code, _, err = run("set", "database_url", "postgresql://h/e")
-    assert (code, err) == (0, "In this shell DATABASE_URL comes before it.\n")
+    assert (code, err) == (0, "In this shell CODEBASE_MCP_DATABASE_URL comes before it.\n")
     assert config.read_text() == 'database_url = "postgresql://h/e"\n'
 
 

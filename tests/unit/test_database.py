@@ -50,7 +50,7 @@ def test_a_socket_directory_is_passed_whole_whatever_characters_it_has() -> None
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@host/name", "hunter2", "postgresql://u:hunter2@host:port/name", ""])
 def test_a_bad_address_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(InvalidInputError, match="DATABASE_URL must look like") as caught:
+    with pytest.raises(InvalidInputError, match="database_url must look like") as caught:
         Database(url, application_name="test")
     assert "hunter2" not in str(caught.value)
 

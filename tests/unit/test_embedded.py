@@ -55,7 +55,7 @@ def test_a_program_sees_nothing_of_our_environment(installation: Installation, m
 
 @pytest.mark.parametrize("package", ["json", "no_such_package"])
 def test_a_package_without_programs_is_an_error_with_advice(package: str) -> None:
-    with pytest.raises(DatabaseError, match="Install codebase-mcp again, or set DATABASE_URL"):
+    with pytest.raises(DatabaseError, match="Install codebase-mcp again, or set CODEBASE_MCP_DATABASE_URL"):
         bundled_tree(CURRENT_MAJOR, package)
 
 

@@ -11,10 +11,11 @@ from pydantic import SecretStr
 
 from codebase_mcp import config_file
 from codebase_mcp.cli.session import load_settings
+from codebase_mcp.configuration import report_settings
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.service.inputs import resolve_project
 from codebase_mcp.setting_origins import Origin, find_origins
-from codebase_mcp.settings import Settings
+from codebase_mcp.settings import Settings, take_settings_of_older_version
 from tests.support.repositories import folder_for_anybody, ordinary_user
 from tests.support.settings import without_settings
 
@@ -73,8 +74,8 @@ def test_every_spelling_of_the_database_in_the_environment_beats_the_file(
     assert database() == "postgresql://file/d"
     monkeypatch.setenv("CODEBASE_MCP_DATABASE_URL", "postgresql://ours/d")
     assert database() == "postgresql://ours/d"
-    monkeypatch.setenv("DATABASE_URL", "postgresql://plain/d")
-    assert database() == "postgresql://plain/d"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://application/d")
+    assert database() == "postgresql://ours/d"
     assert Settings(database_url=None).is_embedded
     assert Settings(database_url=SecretStr("postgresql://given/d")).database_url == SecretStr("postgresql://given/d")
 
@@ -106,8 +107,32 @@ def test_the_origin_of_each_value_is_known(config: Path, monkeypatch: pytest.Mon
     assert origins["project_id"] == Origin("environment", "CODEBASE_MCP_PROJECT_ID")
     assert origins["database_url"] == Origin("environment", "CODEBASE_MCP_DATABASE_URL")
     assert origins["worker"] == Origin("default")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://h/e")
-    assert find_origins()["database_url"] == Origin("environment", "DATABASE_URL")
+
+
+def test_the_database_of_an_application_counts_only_when_it_was_asked_for(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", " postgresql://application/d ")
+    assert Settings().is_embedded
+    monkeypatch.setenv("CODEBASE_MCP_USE_DATABASE_URL", "true")
+    assert Settings().database_url == SecretStr("postgresql://application/d")
+    (report,) = [report for report in report_settings(Settings(), show_secrets=False) if report.name == "database_url"]
+    assert (report.source, report.origin) == ("environment", "DATABASE_URL")
+    config.write_text('database_url = "postgresql://ours/d"')
+    assert Settings().database_url == SecretStr("postgresql://ours/d")
+    config.write_text("")
+    monkeypatch.delenv("DATABASE_URL")
+    assert "must be set, here or as DATABASE_URL, when use_database_url is true" in refusal()
+
+
+def test_a_worker_of_an_older_server_uses_the_database_of_that_server() -> None:
+    """It is started by the new program's files and the old program's environment."""
+    older = {"DATABASE_URL": "postgresql://h/d"}
+    take_settings_of_older_version(older)
+    assert older["CODEBASE_MCP_USE_DATABASE_URL"] == "true"
+    ours = Settings().as_environment() | {"DATABASE_URL": "postgresql://application/d"}
+    take_settings_of_older_version(ours)
+    assert ours["CODEBASE_MCP_USE_DATABASE_URL"] == "false"
 
 
 # --- where the file is ---

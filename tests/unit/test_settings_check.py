@@ -73,7 +73,7 @@ def test_settings_in_the_file_reach_the_servers_of_clients(config: Path) -> None
 
 def test_a_database_that_only_the_shell_knows_is_a_warning(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEBASE_MCP_DATA_DIR", "/srv/our x")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/d")
+    monkeypatch.setenv("CODEBASE_MCP_DATABASE_URL", "postgresql://u:hunter2@h/d")
     config.write_text('data_dir = "/srv/theirs"\n')
     check = check_clients(Settings())
     assert state(check) == "warning"

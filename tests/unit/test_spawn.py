@@ -128,7 +128,7 @@ def test_a_worker_is_started_when_there_is_work_and_none_lives(settings: Setting
     (process,) = popen.started
     assert process.arguments[1:] == ["-m", "codebase_mcp", "worker", "--spawned"]
     assert process.options["start_new_session"] is True
-    assert process.options["env"]["DATABASE_URL"] == "postgresql://u:p@h/d"
+    assert process.options["env"]["CODEBASE_MCP_DATABASE_URL"] == "postgresql://u:p@h/d"
     assert process.options["env"]["CODEBASE_MCP_DATA_DIR"] == str(settings.data_dir)
     assert (settings.log_dir / "worker-output.log").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -75,6 +76,10 @@ def worker(
     """
     if stop:
         return run_with_service(_stop_workers, database="untouched")
+    if spawned:
+        from codebase_mcp.settings import take_settings_of_older_version
+
+        take_settings_of_older_version(os.environ)
     settings = prepare("worker")
     from codebase_mcp.jobs.worker import work_until_told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,12 +50,19 @@ def load_settings() -> Settings:
         raise explain_wrong_settings(error) from None
 
 
-def prepare(role: Role) -> Settings:
-    """The settings, with the log of this process set up after them."""
+def prepare(role: Role, *, needs_database: bool = True) -> Settings:
+    """The settings, with the log of this process set up after them.
+
+    Raises InvalidInputError for wrong settings, and when it has to be chosen first which database is meant.
+    """
     from codebase_mcp.logs import configure_logging
 
     settings = load_settings()
     configure_logging(settings, role)
+    if needs_database and os.environ.get("DATABASE_URL"):
+        from codebase_mcp.service.application_database import require_choice
+
+        require_choice(settings)
     return settings
 
 
@@ -63,7 +71,7 @@ def run_with_service(work: Callable[[Service], Coroutine[Any, Any, int]], databa
 
     `database` says how far it must be before the work: ready, launched (the work looks at it itself) or untouched.
     """
-    settings = prepare("cli")
+    settings = prepare("cli", needs_database=database == "ready")
 
     async def session() -> int:
         async with _opened(service_factory.get()(settings), database) as service:

@@ -16,7 +16,7 @@ from codebase_mcp.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-NOT_PASSED_ON = ("DATABASE_URL", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
+NOT_PASSED_ON = ("XDG_DATA_HOME", "XDG_CONFIG_HOME")
 TEMPORARY_PLACES = ("/uv/archive-v", "/uv/builds-v", "/pipx/.cache/")
 TOOL_PLACES = ("/pipx/venvs/", "/uv/tools/")
 

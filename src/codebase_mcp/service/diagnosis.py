@@ -22,6 +22,7 @@ from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.service import reports
+from codebase_mcp.service.application_database import check_application_database
 from codebase_mcp.service.distribution import check_distribution, installed_versions
 from codebase_mcp.service.settings_check import check_clients, check_settings
 from codebase_mcp.storage import disk, embedded
@@ -61,6 +62,7 @@ async def examine(settings: Settings, life: Life) -> list[Check]:
             lambda: asyncio.to_thread(check_clients, settings),
             f"Correct that, or put {VARIABLE}={config_path()} into the client's configuration.",
         ),
+        *filter(None, [await check_application_database(settings)]),
         database,
         *(await _checks_in(settings, life) if database.is_ok else []),
         await _tried("embedding model", lambda: _model_check(settings), model_fix),

@@ -26,7 +26,7 @@ PoolName = Literal["control", "writers", "search"]
 
 _CONNECT_TIMEOUT_SECONDS = 2.0
 _COPY_SECONDS = 30.0
-_URL_HELP = "DATABASE_URL must look like postgresql://user:password@host:5432/name"
+_URL_HELP = "database_url must look like postgresql://user:password@host:5432/name"
 
 # libpq knows these, asyncpg would send them to the server as settings, which refuses them.
 _LIBPQ_ONLY = frozenset(
@@ -149,6 +149,8 @@ class Database:
         self._pools.clear()
         for pool in pools:
             await pool.close()
+
+    aclose = close
 
     async def _require_answer(self, seconds: float) -> None:
         """Raises DatabaseUnavailableError unless the server takes a new connection, or refuses it with a reason."""

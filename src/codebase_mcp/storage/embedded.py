@@ -62,6 +62,12 @@ _LOG_LIMIT_BYTES = 10_000_000
 _CANNOT_CONNECT_NOW = b"57P03"
 
 
+_UNMOVED_BY_ENVIRONMENT = (
+    "sslmode=disable&sslnegotiation=postgres&target_session_attrs=any&gsslib=gssapi&password=none&passfile=/dev/null"
+)
+"""What PGSSLMODE, PGTARGETSESSIONATTRS, PGPASSFILE and their kind would say otherwise, which are meant for others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where things lie below a data directory."""
@@ -87,7 +93,8 @@ class Layout:
 
     @property
     def url(self) -> str:
-        return f"postgresql+asyncpg://{SUPERUSER}@/{DATABASE_NAME}?host={quote(str(self.socket_dir))}&port={_PORT}"
+        place = f"{_UNMOVED_BY_ENVIRONMENT}&host={quote(str(self.socket_dir))}&port={_PORT}"
+        return f"postgresql+asyncpg://{SUPERUSER}@/{DATABASE_NAME}?{place}"
 
     def lock(self, name: str) -> Path:
         return self.data_dir / f"{name}.lock"

@@ -116,7 +116,8 @@ def bundled_tree(major: int, package: str = _PACKAGE) -> Path:
     tree = _tree(major, package)
     if tree is None:
         raise DatabaseError(
-            f"The package {_DISTRIBUTION} lacks PostgreSQL {major}. Install codebase-mcp again, or set DATABASE_URL."
+            f"The package {_DISTRIBUTION} lacks PostgreSQL {major}. Install codebase-mcp again, or set"
+            " CODEBASE_MCP_DATABASE_URL."
         )
     return tree
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from codebase_mcp.errors import DatabaseError, SchemaMismatchError
+from codebase_mcp.logs import announce
 from codebase_mcp.storage.tables import CONTROL_SCHEMA, projects
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ PROJECT_REVISIONS: Final = ("0001", "0002", "0003")
 
 OLDEST_SERVER = 140_000
 OLDEST_VECTOR = (0, 8)
+
+_OTHER_TABLES = sa.text(
+    "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    f" WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_.*|information_schema|{CONTROL_SCHEMA}|cb_proj_.*)$'"
+    " AND NOT EXISTS (SELECT FROM pg_depend d"
+    " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+)
 
 _LOCK_KEY = 0x636F_6465_6D63_7031
 _LOCK_WAIT = "60s"
@@ -107,6 +115,8 @@ async def _migrate(database: Database, history: History, schema: str, facts: Ser
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
         if needs_extension:
             await _create_extension(connection)
+        if facts is not None and revision is None:
+            await _announce_company(connection)
         await _upgrade(connection, history, schema)
     if needs_extension:
         await database.close()  # connections opened before do not know the vector type
@@ -121,6 +131,17 @@ async def _upgrade(connection: AsyncConnection, history: History, schema: str) -
     if revision != expected_revision(schema):
         await connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
         await connection.run_sync(move_schema, history, schema, "head")
+
+
+async def _announce_company(connection: AsyncConnection) -> None:
+    """Prevents: a schema that nobody expected in the database of another application."""
+    if others := await connection.scalar(_OTHER_TABLES):
+        name = await connection.scalar(sa.func.current_database())
+        announce(
+            f"The database {name} holds {others} other table{'s' * (others > 1)}. codebase-mcp now creates its schema"
+            f" {CONTROL_SCHEMA} there, and one schema cb_proj_… for each project; nothing else is touched. To use"
+            " another database, set CODEBASE_MCP_DATABASE_URL."
+        )
 
 
 async def _create_extension(connection: AsyncConnection) -> None:
@@ -149,13 +170,13 @@ def require_supported(facts: ServerFacts) -> None:
     if facts.server_version_number < OLDEST_SERVER:
         raise SchemaMismatchError(
             f"The database is PostgreSQL {facts.server_version}; codebase-mcp needs 14 or newer."
-            " Upgrade it, or unset DATABASE_URL to use the embedded one."
+            " Upgrade it, or unset database_url to use the embedded one."
         )
     version = facts.vector_version or facts.vector_available
     if version is None:
         raise SchemaMismatchError(
             "The database server lacks the extension pgvector. Install pgvector 0.8 or newer on it (for example the"
-            " package postgresql-<version>-pgvector), or unset DATABASE_URL to use the embedded database."
+            " package postgresql-<version>-pgvector), or unset database_url to use the embedded database."
         )
     if _version_tuple(version) < OLDEST_VECTOR:
         raise SchemaMismatchError(
