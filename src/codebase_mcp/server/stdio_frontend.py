@@ -14,7 +14,6 @@ Only the standard library is imported here, and only modules of it that are chea
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import select
@@ -24,10 +23,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from codebase_mcp.server.message_lines import LineBuffer, is_request_id
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from codebase_mcp.offer import Offer
+    from codebase_mcp.server.message_lines import LineContent
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 READ_BYTES = 65_536
@@ -92,15 +94,16 @@ class StdioFrontend:
         os.close(nothing)
         resumed = os.environ.pop(RESUMED, "")
         self._dialogue = Dialogue(recording, json.loads(resumed or "[]"), is_resumed=bool(resumed))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._write_lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._receiver: Receiver | None = None
         self._failure: str | None = None
         self._has_ended = False
+        self._is_hung_up = False
         self._is_needed = threading.Event()
         self._last_activity = time.monotonic()
-        self._unfinished_line = b""
+        self._unfinished = LineBuffer()
         self._pause_read, self._pause_write = os.pipe()
         self._reader = self._start_reading()
 
@@ -139,19 +142,28 @@ class StdioFrontend:
     def send(self, line: bytes) -> None:
         """Write a line to the client, unless it is a reply that the client already has. Blocking.
 
-        A client that no longer reads has hung up: nothing more is written.
+        A client that can no longer be written to has hung up, whatever the system says about it: a pipe breaks, a
+        terminal goes away, a disk is full. Nothing more is written then.
         """
         if self._dialogue.awaits_replies and self._dialogue.is_repeated_reply(line):
             return
         with self._write_lock:
             self._last_activity = time.monotonic()
+            if self._is_hung_up:
+                return
             try:
-                while line:
-                    line = line[os.write(self._client_output, line) :]
-            except OSError as error:
-                if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.EBADF):
-                    raise
+                self._write(line)
+            except OSError:
+                self._is_hung_up = True
                 self.end_input()
+
+    def _write(self, line: bytes) -> None:
+        unwritten = memoryview(line)
+        while unwritten:
+            try:
+                unwritten = unwritten[os.write(self._client_output, unwritten) :]
+            except BlockingIOError:  # the client, which may share the stream with us, has made it non-blocking
+                select.select([], [self._client_output], [])
 
     @property
     def idle_seconds(self) -> float:
@@ -167,7 +179,7 @@ class StdioFrontend:
             return False
         os.write(self._pause_write, b".")
         self._reader.join()
-        if self._has_ended or self._unfinished_line:
+        if self._has_ended or not self._unfinished.is_empty:
             self._reader = self._start_reading()
             return False
         with self._lock:
@@ -197,23 +209,43 @@ class StdioFrontend:
     def _read(self) -> None:
         with contextlib.suppress(OSError):  # stdin may be closed, which is the end of input as well
             while True:
-                ready, _, _ = select.select([self._client_input, self._pause_read], [], [])
-                if self._pause_read in ready:
+                if self._wait_for_input() == self._pause_read:
                     os.read(self._pause_read, 1)
                     return
-                data = os.read(self._client_input, READ_BYTES)
+                try:
+                    data = os.read(self._client_input, READ_BYTES)
+                except BlockingIOError:
+                    continue
                 if not data:
                     break
-                *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
-                for line in lines:
-                    self._receive(line)
-        self._receive(self._unfinished_line)
+                self._receive_all(self._unfinished.feed(data))
+        self._receive_all(self._unfinished.finish())
         self._end()
 
+    def _wait_for_input(self) -> int:
+        """The descriptor that can be read. BrokenPipeError when nobody reads any more what is written."""
+        poll = select.poll()
+        poll.register(self._client_input, select.POLLIN)
+        poll.register(self._pause_read, select.POLLIN)
+        poll.register(self._client_output, 0)
+        while True:
+            ready = dict(poll.poll())
+            if ready.get(self._client_output, 0) & (select.POLLERR | select.POLLHUP):
+                raise BrokenPipeError
+            for descriptor in (self._pause_read, self._client_input):
+                if descriptor in ready:
+                    return descriptor
+            poll.unregister(self._client_output)  # macOS cannot say this of a terminal
+
+    def _receive_all(self, contents: Iterable[LineContent]) -> None:
+        for messages, refusals in contents:
+            self._last_activity = time.monotonic()
+            for message in messages:
+                self._receive(message)
+            for refusal in refusals:
+                self.send(refusal)
+
     def _receive(self, line: bytes) -> None:
-        if not line.strip():
-            return
-        self._last_activity = time.monotonic()
         with self._lock:
             is_served = self._receiver is not None and self._dialogue.is_open
             answer = None if is_served else self._dialogue.answer(line)
@@ -229,7 +261,7 @@ class StdioFrontend:
 
     def _refuse(self, line: bytes) -> None:
         request = _parsed(line)
-        if request is not None and _is_id(request.get("id")):
+        if request is not None and is_request_id(request.get("id")):
             error = {"code": INTERNAL_ERROR, "message": self._failure}
             reply = {"jsonrpc": "2.0", "id": request["id"], "error": error}
             self.send(json.dumps(reply).encode() + b"\n")
@@ -268,7 +300,7 @@ class Dialogue:
     def answer(self, line: bytes) -> bytes | None:
         """The reply to a request, as one line; None for whatever the recording does not answer."""
         request = _parsed(line)
-        if request is None or not _is_id(request.get("id")) or "method" not in request:
+        if request is None or not is_request_id(request.get("id")) or "method" not in request:
             return None
         result = self._result(request)
         is_first, self._is_modern = self._is_modern is None, self._era(request)
@@ -349,10 +381,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     is_message = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
     return message if is_message and isinstance(message.get("method", ""), str) else None
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def _is_request(line: bytes) -> bool:
