@@ -168,7 +168,7 @@ class EstimateReport(Answer):
     )
     index_state: Literal["none", "complete", "incomplete"] = Field(description="What the index has of it now.")
     active_job_id: UUID | None = Field(description="The job that indexes it now; a start would return this one.")
-    files_found: int = Field(description="Files that were looked at: to index, unchanged and left out by name or size.")
+    files_found: int = Field(description="Files that were looked at: to index, unchanged and left out.")
     files_to_index: int = Field(description="New and changed files, or all of them.")
     bytes_to_index: int
     files_unchanged: int = Field(description="Indexed before and not changed since; they take no time.")
@@ -182,7 +182,7 @@ class EstimateReport(Answer):
     largest_directories: list[DirectoryShare] = Field(description="Where most of it lies.")
     left_out: list[LeftOutGroup] = Field(
         description="What is not indexed and why: files by their name, kind or size, and what ignore files leave out. "
-        "Files that turn out to be binary or generated only when they are read are not among it."
+        "Files that turn out to be binary or generated only when they are read are among it once a job has read them."
     )
     is_left_out_measured: bool = Field(description="False when left_out could not be measured in time.")
     warnings: list[str] = Field(description="What would stop or slow a start now.")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -73,6 +73,21 @@ class PostingSpace(StrEnum):
     DIRECTORY = "directory"
 
 
+class FileStat(NamedTuple):
+    """What the file system says of a file without its being read. None is unknown: rows of earlier versions lack it."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+    def matches(self, other: FileStat) -> bool:
+        """Whether nothing that is known of both differs. A difference is a reason to read, not yet a change."""
+        return self == other or all(
+            mine == theirs or mine is None or theirs is None for mine, theirs in zip(self, other, strict=True)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoveredFile:
     """One file found below a root. `skip_reason` is set when path or stat alone rule it out."""
@@ -81,6 +96,12 @@ class DiscoveredFile:
     size_bytes: int
     mtime_ns: int
     skip_reason: str | None = None
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+    @property
+    def stat(self) -> FileStat:
+        return FileStat(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +146,8 @@ class ParsedFile:
     headers: tuple[str, ...]
     definitions: tuple[Definition, ...]
     parser_gave_up: bool = False
+    ctime_ns: int | None = None
+    inode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +166,23 @@ class Postings:
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """A captured file that was not parsed: unchanged, skipped or failed."""
+    """A captured file that was not parsed: unchanged, skipped or failed.
+
+    A skipped one has a `content_hash` when it was its content that ruled it out.
+    """
 
     relative_path: str
     state: FileState
     reason: str | None = None
     size_bytes: int = 0
     mtime_ns: int = 0
+    ctime_ns: int | None = None
+    inode: int | None = None
+    content_hash: bytes | None = None
+
+    @property
+    def stat(self) -> FileStat:
+        return FileStat(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,15 @@ FENCED = "src/codebase_mcp/jobs/fenced.py"
 FINISHING = "src/codebase_mcp/jobs/finishing.py"
 WORKER = "src/codebase_mcp/jobs/worker.py"
 SPAWN = "src/codebase_mcp/jobs/spawn.py"
+DOMAIN = "src/codebase_mcp/domain.py"
+FILE_STAT = "src/codebase_mcp/indexing/file_stat.py"
 DATABASE = "src/codebase_mcp/storage/database.py"
 DRIVER = "src/codebase_mcp/storage/driver_errors.py"
 
 TROUBLE = "tests/integration/test_job_trouble.py"
 WORKERS = "tests/integration/test_job_worker.py"
 LINKS = "tests/integration/test_database.py"
+FRESHNESS = "tests/integration/test_freshness.py"
 ZOMBIES = "tests/faults/test_zombies.py"
 KILLED = "tests/faults/test_killed_worker.py"
 UNLUCKY = "tests/integration/test_job_guards.py"
@@ -246,4 +249,18 @@ DEADLINES = (
     ),
 )
 
-MUTANTS = (*WRITING, *RUNNING, *DEADLINES)
+STALENESS = (
+    Mutant(
+        "change time and inode",
+        "a file is taken for unchanged by its size and modification time",
+        (Edit(DOMAIN, "in zip(self, other, strict=True)", "in zip(self[:2], other[:2], strict=True)"),),
+        (f"{FRESHNESS}::test_a_file_rewritten_with_its_size_and_time_is_modified_and_indexed_anew",),
+    ),
+    Mutant(
+        "a write in the tick of the reading",
+        "the stamp of a file that has just been written is kept as it is",
+        (Edit(FILE_STAT, "if age_ns < tick_ns else found", "if False else found"),),
+        (f"{FRESHNESS}::test_a_file_written_in_the_tick_in_which_it_was_read_is_seen",),
+    ),
+)
+MUTANTS = (*WRITING, *RUNNING, *DEADLINES, *STALENESS)

@@ -51,6 +51,13 @@ def swap(path: Path) -> None:
     fresh.rename(path)
 
 
+def rewrite(path: Path) -> None:
+    """Other content of the same size and time, as `cp -p` and build tools leave it."""
+    status = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"e", b"a"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def make_binary(path: Path) -> None:
     path.write_bytes(b"\0" * 100)
 
@@ -83,9 +90,9 @@ def make_way_out(path: Path) -> None:
 
 
 HAPPENINGS: tuple[Callable[[Path], None], ...] = (
-    edit, swap, Path.unlink, make_binary, make_too_large, make_directory, make_pipe, make_circle, make_way_out,
+    edit, swap, rewrite, Path.unlink, make_binary, make_too_large, make_directory, make_pipe, make_circle, make_way_out,
 )  # fmt: skip
-READABLE = {edit, swap}
+READABLE = {edit, swap, rewrite}
 """After these there still is a file to index."""
 
 
@@ -194,7 +201,7 @@ def test_what_happens_to_files_leaves_none_of_them_as_it_was(tmp_path: Path) -> 
     """Prevents: a disturbance that disturbs nothing, so that the test above could not fail."""
     for happen in HAPPENINGS:
         path = tmp_path / "a.py"
-        path.write_text("x = 1\n")
+        path.write_text("e = 1\n")
         happen(path)
-        assert not path.is_file() or path.is_symlink() or path.read_bytes() != b"x = 1\n", happen
+        assert not path.is_file() or path.is_symlink() or path.read_bytes() != b"e = 1\n", happen
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

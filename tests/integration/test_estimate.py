@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -73,6 +74,37 @@ async def test_what_an_index_has_already_is_unchanged(service: Service, bench: B
     assert await rows_of_the_project(bench) == indexed
 
 
+@pytest.mark.parametrize("content", [b"abc\0", b"x" * 30_000, b"\xff\xfe\0\xd8"])
+async def test_files_left_out_because_of_their_content_are_not_to_be_indexed_again(
+    service: Service, bench: Bench, content: bytes
+) -> None:
+    path = bench.root / "generated.js"
+    path.write_bytes(content)
+    job = await bench.run()
+    assert job.files_skipped == 1
+    report = await service.estimate_indexing(str(bench.root))
+    assert (report.files_to_index, report.files_unchanged) == (0, 5)
+    assert [group.files for group in report.left_out] == [1]
+    path.chmod(0o600)
+    assert (await service.estimate_indexing(str(bench.root))).files_to_index == 0
+    path.write_text("function f() {}\n")
+    assert (await service.estimate_indexing(str(bench.root))).files_to_index == 1
+    assert (await bench.run()).files_indexed == 1
+
+
+async def test_an_estimate_tells_files_with_new_content_from_those_with_a_new_time(
+    service: Service, bench: Bench
+) -> None:
+    await bench.run()
+    for path in ("shop/pay.py", "shop/cart.py"):
+        status = (bench.root / path).stat()
+        content = (bench.root / path).read_bytes()
+        (bench.root / path).write_bytes(content.swapcase() if path == "shop/pay.py" else content)
+        os.utime(bench.root / path, ns=(1, status.st_mtime_ns))
+    report = await service.estimate_indexing(str(bench.root))
+    assert (report.files_to_index, report.files_unchanged) == (1, 4)
+
+
 async def test_an_estimate_agrees_with_the_job_that_follows(service: Service, bench: Bench) -> None:
     bench.write({f"m{n}.py": "def f(first):\n    return first.combined_with(second, third)\n" * 60 for n in range(30)})
     report = await service.estimate_indexing(str(bench.root))
@@ -105,7 +137,7 @@ async def test_the_job_that_runs_is_named(service: Service, bench: Bench) -> Non
 
 async def test_a_disk_that_would_stop_a_start_is_a_warning(bench: Bench) -> None:
     settings = bench.settings.model_copy(update=SERVED | {"min_free_disk_bytes": 10**18, "database_url": None})
-    indexed = estimate.Indexed(None, {}, [], None, (await _past(bench.database)))
+    indexed = estimate.Indexed(None, {}, {}, [], None, (await _past(bench.database)))
     [warning] = estimate._warnings(settings, estimate.Request(bench.root, "default", False), indexed)
     assert "1,000,000,000,000 MB" in warning
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from codebase_mcp.errors import DatabaseUnavailableError
+from codebase_mcp.indexing import verify
+from codebase_mcp.indexing.file_stat import recorded_stat
 from codebase_mcp.indexing.listing import Look
+from codebase_mcp.indexing.verify import Verification
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.search.models import RepositoryFreshness
 from codebase_mcp.service import Service, changes, looks
 from codebase_mcp.service.looks import Looks
 from tests.support import jobs
-from tests.support.repositories import git, git_settings
+from tests.support.repositories import git, git_settings, settle
 from tests.support.runs import SHOP, Bench, GatedPool
 
 
@@ -122,10 +126,17 @@ async def changed(service: Service) -> tuple[int, int | None, int]:
     return fresh.changed_files.modified, fresh.changed_files.added, fresh.changed_files.deleted
 
 
+def rewrite(path: Path) -> None:
+    """Other content of the same size and modification time, as `cp -p` and build tools leave it."""
+    status = path.stat()
+    path.write_bytes(path.read_bytes().translate(bytes.maketrans(b"abe", b"eab")))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def edit(bench: Bench) -> None:
-    """Two files modified, one of them to the same size, one added and one deleted."""
+    """Two files modified, one of them with its size and time restored, one added and one deleted."""
     bench.write({"shop/cart.py": "class Basket: ...\n", "shop/new.py": "x = 1\n"})
-    os.utime(bench.root / "shop/pay.py", ns=(1, 1))
+    rewrite(bench.root / "shop/pay.py")
     (bench.root / "README.md").unlink()
 
 
@@ -177,6 +188,120 @@ async def test_what_the_last_job_left_out_is_no_change_until_it_is_written_again
     assert await changed(service) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("path", ["shop/pay.py", "data.dat"])
+async def test_a_file_rewritten_with_its_size_and_time_is_modified_and_indexed_anew(
+    service: Service, bench: Bench, path: str
+) -> None:
+    """Prevents: an index that stays stale for ever, and is called fresh, after `cp -p`, `rsync -t` or `touch -r`."""
+    (bench.root / "data.dat").write_bytes(b"abc\0")
+    await bench.run()
+    rewrite(bench.root / path)
+    assert await changed(service) == (1, 0, 0)
+    job = await bench.run()
+    assert job.files_indexed == (1 if path.endswith(".py") else 0)
+    assert await changed(service) == (0, 0, 0)
+
+
+async def test_a_file_replaced_by_another_of_its_size_and_time_is_modified(service: Service, bench: Bench) -> None:
+    """Its status change may be older than the index: only the inode tells."""
+    await bench.run()
+    path = bench.root / "shop/pay.py"
+    rewrite(copied := Path(shutil.copy2(path, bench.root.parent / "pay.py")))
+    await _as_if_of_another_inode(bench, "shop/pay.py", copied)
+    assert await changed(service) == (1, 0, 0)
+
+
+async def _as_if_of_another_inode(bench: Bench, path: str, other: Path) -> None:
+    """Puts the other file in place, and has the index know all of its stat but the inode."""
+    inode = (bench.root / path).stat().st_ino
+    other.replace(bench.root / path)
+    status = (bench.root / path).stat()
+    await jobs.execute(
+        bench.database,
+        f"UPDATE {bench.schema}.code_files SET size_bytes = :size, mtime_ns = :mtime, ctime_ns = :ctime,"
+        " inode = :inode WHERE relative_path = :path",
+        size=status.st_size, mtime=status.st_mtime_ns, ctime=status.st_ctime_ns, inode=inode, path=path,
+    )  # fmt: skip
+
+
+HARMLESS: dict[str, Callable[[Path], None]] = {
+    "touch": lambda path: os.utime(path, ns=(1, 1)),
+    "chmod": lambda path: path.chmod(0o600),
+    "hard link": lambda path: os.link(path, path.parent.parent.parent / "link"),
+    "copied and moved back": lambda path: shutil.move(shutil.copy2(path, path.parent.parent.parent / "copy"), path),
+    "far future": lambda path: os.utime(path, ns=(1, 13_000_000_000_000_000_000)),
+}
+
+
+@pytest.mark.parametrize("happening", HARMLESS)
+@pytest.mark.parametrize("path", ["shop/pay.py", "data.dat"])
+async def test_a_file_with_its_old_content_is_no_change_and_is_read_once(
+    service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch, happening: str, path: str
+) -> None:
+    (bench.root / "data.dat").write_bytes(b"abc\0")
+    await bench.run()
+    assert await changed(service) == (0, 0, 0)
+    HARMLESS[happening](bench.root / path)
+    settle(bench.root)
+    assert await changed(service) == (0, 0, 0)
+    monkeypatch.setattr(verify, "read_bytes", _unwanted)
+    assert await changed(service) == (0, 0, 0)
+    assert (await bench.run()).bytes_total == 0
+
+
+def _unwanted(*arguments: object) -> NoReturn:
+    raise AssertionError(f"read once more: {arguments}")
+
+
+async def test_a_file_written_in_the_tick_in_which_it_was_read_is_seen(service: Service, bench: Bench) -> None:
+    """What git calls racy: the write after the reading gets the very stamp that the reading found."""
+    await bench.run()
+    path = bench.root / "shop/pay.py"
+    rewrite(path)
+    stat = recorded_stat(path.stat(), now_ns=path.stat().st_ctime_ns)
+    await jobs.execute(
+        bench.database,
+        f"UPDATE {bench.schema}.code_files SET mtime_ns = :mtime, ctime_ns = :ctime, inode = :inode"
+        " WHERE relative_path = 'shop/pay.py'",
+        mtime=stat.mtime_ns, ctime=stat.ctime_ns, inode=stat.inode,
+    )  # fmt: skip
+    assert await changed(service) == (1, 0, 0)
+
+
+async def test_rows_of_an_earlier_version_are_taken_for_what_they_know(service: Service, bench: Bench) -> None:
+    await bench.run()
+    await jobs.execute(bench.database, f"UPDATE {bench.schema}.code_files SET ctime_ns = NULL, inode = NULL")
+    assert await changed(service) == (0, 0, 0)
+    assert (await bench.run()).bytes_total == 0
+
+
+async def test_files_that_cannot_all_be_read_in_time_are_not_called_changed(
+    service: Service, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.run()
+    (bench.root / "shop/pay.py").chmod(0o600)
+    (bench.root / "shop/cart.py").chmod(0o600)
+    monkeypatch.setattr(changes, "verify_contents", lambda *_, **__: Verification(not_read=1))
+    fresh = await counted(service)
+    assert fresh.changed_files is None
+    assert "2 files with a new time or inode could not all be read" in (fresh.changed_files_unknown or "")
+    monkeypatch.undo()
+    job = await bench.run()
+    assert (job.files_indexed, job.files_unchanged) == (0, 5)
+    assert await changed(service) == (0, 0, 0)
+
+
+async def test_a_file_grown_readable_again_is_read_again(service: Service, bench: Bench) -> None:
+    """What was left out because of its content is forgotten once it is indexed, or gone."""
+    (bench.root / "data.dat").write_bytes(b"abc\0")
+    (bench.root / "gone.dat").write_bytes(b"abc\0")
+    await bench.run()
+    (bench.root / "data.dat").write_bytes(b"abcd")
+    (bench.root / "gone.dat").unlink()
+    assert (await bench.run()).files_indexed == 1
+    assert await jobs.execute(bench.database, f"SELECT * FROM {bench.schema}.not_indexed_files") == []
+
+
 async def test_a_file_that_grew_too_large_is_modified(service: Service, bench: Bench) -> None:
     await bench.run()
     with (bench.root / "README.md").open("ab") as file:
@@ -198,9 +323,8 @@ async def test_without_a_record_of_the_last_job_new_files_are_not_guessed(servic
     edit(bench)
     await jobs.execute(bench.database, "DELETE FROM codebase_mcp.indexing_jobs")
     assert await changed(service) == (2, None, 1)
-    for name in ("data.bin2", "shop/new.py"):
-        (bench.root / name).unlink()
-    assert await changed(service) == (2, 0, 1)
+    (bench.root / "shop/new.py").unlink()
+    assert await changed(service) == (2, 0, 1), "what was left out because of its content is remembered apart from jobs"
 
 
 async def test_files_below_a_folder_that_cannot_be_read_are_not_deleted(
@@ -237,7 +361,7 @@ async def test_a_work_tree_runs_nothing_that_it_brings_along(
     for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process", "diff.evil.textconv"):
         git(work_tree.root, "config", key, str(trap))
     for path in ("shop/cart.py", "shop/pay.py"):
-        os.utime(work_tree.root / path, ns=(1, 1))
+        rewrite(work_tree.root / path)
     assert await changed(service) == (2, 1, 0)
     assert not (tmp_path / "sprung").exists()
     git(work_tree.root, "status")

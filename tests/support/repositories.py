@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from codebase_mcp.indexing.discover import discover
+from codebase_mcp.indexing.file_stat import FINE_TICK_NS
 
 NOBODY = 65534
 
@@ -51,6 +53,13 @@ def write(root: Path, *paths: str, content: str = "x\n") -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(content)
+
+
+def settle(root: Path) -> None:
+    """Waits until no file below `root` is so new that another write could get the same stamps."""
+    newest = max(path.lstat().st_ctime_ns for path in root.rglob("*"))
+    while time.time_ns() - newest <= FINE_TICK_NS:
+        time.sleep(0.01)
 
 
 def git(root: Path, *arguments: str) -> None:

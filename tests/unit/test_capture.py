@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from codebase_mcp.domain import DiscoveredFile, FileState
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import RepositoryUnreadableError
+from codebase_mcp.indexing.pipeline import rules_fingerprint
 from codebase_mcp.jobs.capture import Listing, Staleness, list_files
 from codebase_mcp.storage.index_store import KnownFile
+from codebase_mcp.storage.not_indexed import NotIndexedFile
 
 FOUND = DiscoveredFile("a.py", 10, 111)
 
@@ -40,6 +43,54 @@ def fate(file: KnownFile | None, found: DiscoveredFile = FOUND, **options: Any) 
 )
 def test_a_file_is_read_unless_it_is_as_it_was_indexed(file: KnownFile | None, expected: FileState) -> None:
     assert fate(file) is expected
+
+
+HERE = DiscoveredFile("a.py", 10, 111, None, 222, 333)
+
+
+@pytest.mark.parametrize(
+    ("file", "found", "expected"),
+    [
+        (known(ctime_ns=222, inode=333), HERE, FileState.UNCHANGED),
+        (known(ctime_ns=223, inode=333), HERE, FileState.PENDING),
+        (known(ctime_ns=222, inode=334), HERE, FileState.PENDING),
+        (known(ctime_ns=0, inode=333), HERE, FileState.PENDING),
+        (known(), HERE, FileState.UNCHANGED),
+        (known(inode=334), HERE, FileState.PENDING),
+    ],
+)
+def test_a_difference_in_what_is_known_of_a_file_has_it_read(
+    file: KnownFile, found: DiscoveredFile, expected: FileState
+) -> None:
+    assert fate(file, found) is expected
+
+
+def left_out(rules: str = rules_fingerprint("v1"), **changes: Any) -> dict[str, NotIndexedFile]:
+    return {"a.py": NotIndexedFile(b"h", HERE.stat._replace(**changes), "binary", rules)}
+
+
+@pytest.mark.parametrize(
+    ("not_indexed", "options", "expected"),
+    [
+        (left_out(), {}, FileState.SKIPPED),
+        (left_out(inode=1), {}, FileState.PENDING),
+        (left_out(ctime_ns=1), {}, FileState.PENDING),
+        (left_out(size_bytes=1), {}, FileState.PENDING),
+        (left_out(rules=rules_fingerprint("v0")), {}, FileState.PENDING),
+        (left_out(), {"force_reindex": True}, FileState.PENDING),
+        (left_out(), {"retry_paths": frozenset({"a.py"})}, FileState.PENDING),
+    ],
+)
+def test_a_file_left_out_because_of_its_content_is_not_read_again_until_it_changes(
+    not_indexed: dict[str, NotIndexedFile], options: dict[str, Any], expected: FileState
+) -> None:
+    assert fate(None, HERE, not_indexed=not_indexed, **options) is expected
+
+
+def test_a_failed_file_rewritten_with_its_size_and_time_is_tried_again() -> None:
+    failure = FileOutcome("a.py", FileState.FAILED, "it died", 10, 111, 222, 333)
+    assert fate(None, HERE, failed={"a.py": failure}) is FileState.FAILED
+    assert fate(None, replace(HERE, ctime_ns=223), failed={"a.py": failure}) is FileState.PENDING
 
 
 def test_force_reads_every_file_again() -> None:

@@ -251,7 +251,7 @@ def test_a_dry_run_tells_what_would_be_done_and_starts_nothing(run: Run) -> None
     assert outcome.out.splitlines()[:4] == [
         "9 files (0.1 MB) to index, about 70 chunks, about 12 s.",
         "Of 14 files: 9 to index, 3 unchanged, 1 failed before (--retry-failed tries them again), "
-        "1 left out by name, kind or size, and 2 to remove from the index.",
+        "1 left out by name, kind, size or content, and 2 to remove from the index.",
         "The time rests on 1 completed job of this machine, those of similar size weighing most.",
         "Note: 1 job running now; beside it this one takes longer.",
     ]

@@ -15,7 +15,9 @@ import pytest
 from codebase_mcp.domain import FileOutcome, FileState, PostingSpace, Role
 from codebase_mcp.indexing import pipeline
 from codebase_mcp.indexing.embed import EmbedderIdentity
+from codebase_mcp.indexing.file_stat import recorded_stat
 from codebase_mcp.indexing.pipeline import BatchRequest, index_fingerprint, prepare_batch
+from tests.support.repositories import settle
 
 CART = "class Cart:\n    def total(self):\n        return 0\n"
 
@@ -60,11 +62,12 @@ def test_what_cannot_be_indexed_is_skipped_with_its_reason(root: Path) -> None:
 
 
 def test_known_content_is_not_indexed_again(root: Path) -> None:
+    settle(root)
     known = {"shop/cart.py": hashlib.sha256(CART.encode()).digest(), "empty.py": b"other"}
     batch = prepare_batch(request(root, "shop/cart.py", "empty.py", known=known))
-    status = (root / "shop" / "cart.py").stat()
+    stat = recorded_stat((root / "shop" / "cart.py").stat(), now_ns=0)
     assert batch.outcomes == (
-        FileOutcome("shop/cart.py", FileState.UNCHANGED, None, status.st_size, status.st_mtime_ns),
+        FileOutcome("shop/cart.py", FileState.UNCHANGED, None, *stat, content_hash=known["shop/cart.py"]),
     )
     assert [(file.relative_path, file.chunks) for file in batch.files] == [("empty.py", ())]
 
@@ -80,6 +83,7 @@ def test_a_parser_that_fails_costs_one_file(root: Path, monkeypatch: pytest.Monk
     (outcome,) = batch.outcomes
     assert outcome.state is FileState.SKIPPED
     assert f"the parser failed: {type(error).__name__}" in str(outcome.reason)
+    assert (outcome.content_hash is None) is isinstance(error, MemoryError), "memory may suffice another time"
 
 
 def test_a_mistake_of_our_own_is_not_taken_for_a_bad_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codebase_mcp.domain import FileStat
+from codebase_mcp.indexing.file_stat import UNSETTLED, found_stat, recorded_stat
 from codebase_mcp.indexing.read import (
     DETECTION_SAMPLE_BYTES,
     SourceText,
@@ -19,7 +21,7 @@ from codebase_mcp.indexing.read import (
     read_bytes,
     read_source,
 )
-from tests.support.repositories import folder_for_anybody, ordinary_user
+from tests.support.repositories import folder_for_anybody, ordinary_user, settle
 
 LIMIT = 1_000_000
 RUSSIAN = "// Проверка кодировки файла и его содержимого\nint main() { return 0; }\n" * 3
@@ -47,9 +49,50 @@ def reason(root: Path, name: str = "a.py", limit: int = LIMIT) -> str:
 
 def test_a_file_comes_with_its_text_hash_size_and_time(tmp_path: Path) -> None:
     content = "größe = 1\r\n".encode()
-    os.utime(put(tmp_path, content, "d/e/a.py"), ns=(5, 1_234_567_891))
-    expected = SourceText("größe = 1\r\n", "utf-8", hashlib.sha256(content).digest(), len(content), 1_234_567_891)
+    os.utime(path := put(tmp_path, content, "d/e/a.py"), ns=(5, 1_234_567_891))
+    settle(tmp_path)
+    stat = FileStat(len(content), 1_234_567_891, path.stat().st_ctime_ns, path.stat().st_ino)
+    expected = SourceText("größe = 1\r\n", "utf-8", hashlib.sha256(content).digest(), stat)
     assert read(tmp_path, "d/e/a.py") == expected
+
+
+def stat_result(*, ctime_ns: int = 10**18 + 1, mtime_ns: int = 5, inode: int = 3) -> os.stat_result:
+    seconds = (mtime_ns // 10**9, ctime_ns // 10**9)
+    fields = (0o100644, inode, 1, 1, 0, 0, 7, 0, *seconds, 0.0, *map(float, seconds), 0, mtime_ns, ctime_ns)
+    return os.stat_result(fields)
+
+
+@pytest.mark.parametrize(
+    ("ctime_ns", "age_ns", "is_settled"),
+    [
+        (10**18 + 1, 49_000_000, False),
+        (10**18 + 1, 51_000_000, True),
+        (10**18 + 1, -49_000_000, False),
+        (10**18 + 1, -(10**12), True),
+        (10**18, 51_000_000, False),
+        (10**18, 2_400_000_000, False),
+        (10**18, 2_600_000_000, True),
+    ],
+)
+def test_a_stamp_that_a_later_write_could_get_too_is_not_kept(ctime_ns: int, age_ns: int, is_settled: bool) -> None:
+    """Whole seconds come from file systems that keep no finer time."""
+    stat = recorded_stat(stat_result(ctime_ns=ctime_ns), now_ns=ctime_ns + age_ns)
+    assert stat.ctime_ns == (ctime_ns if is_settled else UNSETTLED)
+
+
+def test_a_stat_fits_the_integers_of_the_database() -> None:
+    found = found_stat(stat_result(mtime_ns=2**64, inode=2**64 - 1))
+    assert (found.mtime_ns, found.inode) == (2**63 - 1, -1)
+    assert found_stat(stat_result(mtime_ns=-(2**65))).mtime_ns == -(2**63)
+
+
+@pytest.mark.parametrize("content", [b"\0", b"x" * 30_000, b"\xff\xfe\0\xd8"])
+def test_a_file_that_its_content_rules_out_comes_with_what_was_read(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path, content)
+    with pytest.raises(UnreadableFile) as refused:
+        read(tmp_path, limit=len(content))
+    assert refused.value.raw is not None
+    assert refused.value.raw.content_hash == hashlib.sha256(content).digest()
 
 
 def test_an_empty_file_is_an_empty_text(tmp_path: Path) -> None:

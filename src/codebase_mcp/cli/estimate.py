@@ -36,7 +36,7 @@ def _fates(report: EstimateReport) -> str:
     if report.files_failed_before:
         fates.append(f"{report.files_failed_before:,} failed before (--retry-failed tries them again)")
     left_out = report.files_found - report.files_to_index - report.files_unchanged - report.files_failed_before
-    fates.append(f"{left_out:,} left out by name, kind or size")
+    fates.append(f"{left_out:,} left out by name, kind, size or content")
     if report.files_to_remove:
         fates.append(f"and {report.files_to_remove:,} to remove from the index")
     return ", ".join(fates)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from codebase_mcp.domain import DiscoveredFile
 from codebase_mcp.errors import RepositoryUnreadableError
+from codebase_mcp.indexing.file_stat import found_stat
 from codebase_mcp.indexing.git import head_commit
 from codebase_mcp.indexing.listing import Listing, Look, is_real_directory, list_files
 from codebase_mcp.indexing.skip_rules import MAX_PATH_BYTES, skip_reason, too_large
@@ -112,7 +113,9 @@ class Discovery:
             return None
         if stat.S_ISDIR(status.st_mode):
             return None
-        return DiscoveredFile(_storable(path), status.st_size, status.st_mtime_ns, self._skip_reason(path, status))
+        size_bytes, mtime_ns, ctime_ns, inode = found_stat(status)
+        reason = self._skip_reason(path, status)
+        return DiscoveredFile(_storable(path), size_bytes, mtime_ns, reason, ctime_ns, inode)
 
     def _is_real_directory(self, folder: str) -> bool:
         known = self._directories.get(folder)

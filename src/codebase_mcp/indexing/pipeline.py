@@ -13,7 +13,7 @@ from codebase_mcp.indexing.chunk import CHUNKER_VERSION, chunk_file
 from codebase_mcp.indexing.definitions import header_names
 from codebase_mcp.indexing.languages import detect_language
 from codebase_mcp.indexing.postings import build_postings
-from codebase_mcp.indexing.read import UnreadableFile, read_source
+from codebase_mcp.indexing.read import READING_RULES_VERSION, UnreadableFile, read_source
 from codebase_mcp.indexing.roles import role_of
 from codebase_mcp.indexing.terms import TOKENISER_VERSION, header
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from codebase_mcp.indexing.embed import EmbedderIdentity
-    from codebase_mcp.indexing.read import SourceText
+    from codebase_mcp.indexing.read import RawSource, SourceText
 
 HEAD_CHARACTERS = 4_000
 """How much of a file is looked at for its language and role."""
@@ -63,13 +63,24 @@ def _prepare_file(request: BatchRequest, relative_path: str) -> ParsedFile | Fil
     try:
         source = read_source(request.root, relative_path, max_file_bytes=request.max_file_bytes)
     except UnreadableFile as error:
-        return FileOutcome(relative_path, FileState.SKIPPED, error.reason)
+        return _outcome(relative_path, FileState.SKIPPED, error.raw, error.reason)
     if request.known_hashes.get(relative_path) == source.content_hash:
-        return FileOutcome(relative_path, FileState.UNCHANGED, size_bytes=source.size_bytes, mtime_ns=source.mtime_ns)
+        return _outcome(relative_path, FileState.UNCHANGED, source)
     try:
         return _parse(relative_path, source)
     except (ValueError, RuntimeError, RecursionError, MemoryError) as error:
-        return FileOutcome(relative_path, FileState.SKIPPED, f"the parser failed: {type(error).__name__}: {error}")
+        # Memory may suffice another time.
+        kept = None if isinstance(error, MemoryError) else source
+        reason = f"the parser failed: {type(error).__name__}: {error}"
+        return _outcome(relative_path, FileState.SKIPPED, kept, reason)
+
+
+def _outcome(
+    relative_path: str, state: FileState, read: RawSource | SourceText | None, reason: str | None = None
+) -> FileOutcome:
+    if read is None:
+        return FileOutcome(relative_path, state, reason)
+    return FileOutcome(relative_path, state, reason, *read.stat, content_hash=read.content_hash)
 
 
 def _parse(relative_path: str, source: SourceText) -> ParsedFile:
@@ -87,6 +98,8 @@ def _parse(relative_path: str, source: SourceText) -> ParsedFile:
         headers=tuple(header(relative_path, header_names(parsed.definitions, chunk)) for chunk in parsed.chunks),
         definitions=parsed.definitions,
         parser_gave_up=parsed.parser_gave_up,
+        ctime_ns=source.stat.ctime_ns,
+        inode=source.stat.inode,
     )
 
 
@@ -99,3 +112,8 @@ def index_fingerprint(identity: EmbedderIdentity) -> str:
     """Changes whenever a file would be indexed differently, so that an upgrade reads it again."""
     parts = (CHUNKER_VERSION, GRAMMARS_VERSION, TOKENISER_VERSION, identity.provider, identity.model, identity.revision)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def rules_fingerprint(index_fingerprint: str) -> str:
+    """Changes whenever a file that was left out because of its content might be indexed."""
+    return f"{index_fingerprint}-{READING_RULES_VERSION}"

@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING
 
 import charset_normalizer
 
+from codebase_mcp.indexing.file_stat import recorded_stat
 from codebase_mcp.indexing.skip_rules import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from codebase_mcp.domain import FileStat
+
+READING_RULES_VERSION = "1"
+"""Raised when the rules below change, so that files which the old ones left out are read again."""
 
 BINARY = "binary"
 DELETED = "deleted while indexing"
@@ -70,21 +76,32 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnreadableFile(Exception):
-    """A file that cannot be indexed; `reason` is what its user is told. Never leaves the indexing package."""
+    """A file that cannot be indexed; `reason` is what its user is told. Never leaves the indexing package.
 
-    def __init__(self, reason: str) -> None:
+    `raw` is what was read of it, when it is its content that rules it out.
+    """
+
+    def __init__(self, reason: str, raw: RawSource | None = None) -> None:
         self.reason = reason
+        self.raw = raw
         super().__init__(reason)
 
 
 @dataclass(frozen=True, slots=True)
 class RawSource:
-    """A file's bytes and their SHA-256. Size and time date from before the reading, so a later write is a change."""
+    """A file's bytes and their SHA-256. The stat dates from before the reading, so a later write is a change."""
 
     content: bytes
     content_hash: bytes
-    size_bytes: int
-    mtime_ns: int
+    stat: FileStat
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stat.size_bytes
+
+    @property
+    def mtime_ns(self) -> int:
+        return self.stat.mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +111,33 @@ class SourceText:
     text: str
     encoding: str
     content_hash: bytes
-    size_bytes: int
-    mtime_ns: int
+    stat: FileStat
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stat.size_bytes
+
+    @property
+    def mtime_ns(self) -> int:
+        return self.stat.mtime_ns
 
 
 def read_source(root: Path, relative_path: str, max_file_bytes: int) -> SourceText:
     """The text of one regular file of at most `max_file_bytes`; raises UnreadableFile with the reason otherwise."""
     raw = read_bytes(root, relative_path, max_file_bytes)
-    text, encoding = decode(raw.content)
+    try:
+        text, encoding = _text_of(relative_path, raw.content)
+    except UnreadableFile as error:
+        error.raw = raw
+        raise
+    return SourceText(text, encoding, raw.content_hash, raw.stat)
+
+
+def _text_of(relative_path: str, content: bytes) -> tuple[str, str]:
+    text, encoding = decode(content)
     if is_minified(relative_path, text):
         raise UnreadableFile(MINIFIED)
-    return SourceText(text, encoding, raw.content_hash, raw.size_bytes, raw.mtime_ns)
+    return text, encoding
 
 
 def read_bytes(root: Path, relative_path: str, max_file_bytes: int) -> RawSource:
@@ -116,7 +149,7 @@ def read_bytes(root: Path, relative_path: str, max_file_bytes: int) -> RawSource
     size_bytes = max(status.st_size, len(content))
     if size_bytes > max_file_bytes:
         raise UnreadableFile(too_large(size_bytes, max_file_bytes))
-    return RawSource(content, hashlib.sha256(content).digest(), status.st_size, status.st_mtime_ns)
+    return RawSource(content, hashlib.sha256(content).digest(), recorded_stat(status))
 
 
 def _read(root: Path, relative_path: str, limit_bytes: int) -> tuple[os.stat_result, bytes]:

@@ -48,6 +48,10 @@ class LeftOutFiles:
     examples: tuple[str, ...]
     """The largest paths; a directory stands for all it holds and ends in a slash."""
 
+    def __add__(self, other: LeftOutFiles) -> LeftOutFiles:
+        examples = (*self.examples, *other.examples)[:EXAMPLES]
+        return LeftOutFiles(self.reason, self.amount + other.amount, self.directories + other.directories, examples)
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -85,9 +89,20 @@ def survey(root: Path, *, max_file_bytes: int, seconds: float, is_noting: bool =
         amount, is_whole = _measured(root, path, began + seconds)
         is_measured = is_measured and is_whole
         groups[reason].append((path, amount))
-    left_out = (_left_out(reason, found) for reason, found in groups.items())
-    by_size = sorted(left_out, key=lambda one: (-one.amount.size_bytes, one.reason))
-    return Survey(files, unseen, tuple(by_size), is_measured)
+    left_out = [_left_out(reason, found) for reason, found in groups.items()]
+    return Survey(files, unseen, merge_left_out(left_out, ()), is_measured)
+
+
+def merge_left_out(
+    groups: Iterable[LeftOutFiles], files: Iterable[tuple[DiscoveredFile, str]]
+) -> tuple[LeftOutFiles, ...]:
+    """The groups with more files and their reasons among them, by size; of one reason there is one group."""
+    merged: dict[str, LeftOutFiles] = {}
+    more = (_left_out(reason, [(file.relative_path, Amount(1, file.size_bytes))]) for file, reason in files)
+    for group in (*groups, *more):
+        known = merged.get(group.reason)
+        merged[group.reason] = group if known is None else known + group
+    return tuple(sorted(merged.values(), key=lambda one: (-one.amount.size_bytes, one.reason)))
 
 
 def _kind(reason: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedBatch
-from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
+from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch, rules_fingerprint
 from codebase_mcp.indexing.pool import PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
 from codebase_mcp.jobs import embedding, store
@@ -23,7 +23,7 @@ from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.progress import Activity, parsing
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
 from codebase_mcp.logs import get_logger
-from codebase_mcp.storage import index_store
+from codebase_mcp.storage import index_store, not_indexed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,6 +198,9 @@ class Batches:
             await index_store.replace_files(connection, target, batch, ids, vectors)
             unchanged = [outcome for outcome in batch.outcomes if outcome.state is FileState.UNCHANGED]
             await index_store.touch_files(connection, target.repository_id, unchanged)
+            skipped = [outcome for outcome in batch.outcomes if outcome.state is FileState.SKIPPED]
+            rules = rules_fingerprint(target.index_fingerprint)
+            await not_indexed.remember(connection, target.repository_id, rules, skipped)
             ordinals = {by_path[path].ordinal: outcome for path, outcome in states.items()}
             await store.mark_files(connection, self._claim, ordinals)
             self._tools.on_point("written")

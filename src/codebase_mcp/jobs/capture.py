@@ -11,6 +11,7 @@ from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover, head_commit
 from codebase_mcp.indexing.listing import Look
+from codebase_mcp.indexing.pipeline import rules_fingerprint
 from codebase_mcp.indexing.survey import by_language
 from codebase_mcp.jobs.store import CapturedFile
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from codebase_mcp.storage.index_store import KnownFile
+    from codebase_mcp.storage.not_indexed import NotIndexedFile
 
 
 @dataclass
@@ -54,30 +56,62 @@ class Staleness:
     """Files that failed in the last completed job; one that did not change would only fail again."""
     retry_paths: frozenset[str] = frozenset()
     """Files to read again whatever is known of them."""
+    not_indexed: Mapping[str, NotIndexedFile] = field(default_factory=dict)
+    """Files that were read and left out because of their content."""
 
     def decide(self, found: DiscoveredFile) -> CapturedFile:
+        """A file whose stat differs in anything is read; its hash then says whether it changed."""
         if found.skip_reason is not None:
             return CapturedFile(found, FileState.SKIPPED, found.skip_reason)
-        must_read = self.force_reindex or found.relative_path in self.retry_paths
-        if not must_read and self._is_as_indexed(found):
+        if self._must_read(found):
+            return CapturedFile(found, FileState.PENDING, None)
+        return self._without_reading(found) or CapturedFile(found, FileState.PENDING, None)
+
+    def _without_reading(self, found: DiscoveredFile) -> CapturedFile | None:
+        known = self._known_of_this_index(found)
+        if known is not None and known.stat.matches(found.stat):
             return CapturedFile(found, FileState.UNCHANGED, None)
-        if not must_read and (failure := self._same_failure(found)) is not None:
-            return CapturedFile(found, FileState.FAILED, failure.reason)
-        return CapturedFile(found, FileState.PENDING, None)
-
-    def _same_failure(self, found: DiscoveredFile) -> FileOutcome | None:
+        left_out = self._left_out_by_these_rules(found)
+        if left_out is not None and left_out.stat.matches(found.stat):
+            return CapturedFile(found, FileState.SKIPPED, left_out.reason)
         failure = self.failed.get(found.relative_path)
-        if failure is None or (failure.size_bytes, failure.mtime_ns) != (found.size_bytes, found.mtime_ns):
-            return None
-        return failure
+        if failure is not None and failure.stat.matches(found.stat):
+            return CapturedFile(found, FileState.FAILED, failure.reason)
+        return None
 
-    def _is_as_indexed(self, found: DiscoveredFile) -> bool:
+    def suspects(self, captured: Iterable[CapturedFile]) -> dict[str, bytes]:
+        """Of the files to read, those that may have kept their content, which had this hash (by relative path)."""
+        pending = (file.found for file in captured if file.state is FileState.PENDING)
+        hashes = ((found.relative_path, self._hash_of_its_size(found)) for found in pending)
+        return {path: content_hash for path, content_hash in hashes if content_hash is not None}
+
+    def fate_with_old_content(self, found: DiscoveredFile) -> CapturedFile:
+        """Of a suspect, once its content was found to be what it was."""
+        known = self._known_of_this_index(found)
+        if known is not None and known.size_bytes == found.size_bytes:
+            return CapturedFile(found, FileState.UNCHANGED, None)
+        return CapturedFile(found, FileState.SKIPPED, self.not_indexed[found.relative_path].reason)
+
+    def _hash_of_its_size(self, found: DiscoveredFile) -> bytes | None:
+        if self._must_read(found):
+            return None
+        known = self._known_of_this_index(found)
+        if known is not None and known.size_bytes == found.size_bytes:
+            return known.content_hash
+        left_out = self._left_out_by_these_rules(found)
+        return left_out.content_hash if left_out is not None and left_out.stat.size_bytes == found.size_bytes else None
+
+    def _must_read(self, found: DiscoveredFile) -> bool:
+        return self.force_reindex or found.relative_path in self.retry_paths
+
+    def _known_of_this_index(self, found: DiscoveredFile) -> KnownFile | None:
         known = self.known.get(found.relative_path)
-        return (
-            known is not None
-            and known.index_fingerprint == self.index_fingerprint
-            and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
-        )
+        return known if known is not None and known.index_fingerprint == self.index_fingerprint else None
+
+    def _left_out_by_these_rules(self, found: DiscoveredFile) -> NotIndexedFile | None:
+        left_out = self.not_indexed.get(found.relative_path)
+        is_of_these = left_out is not None and left_out.rules_fingerprint == rules_fingerprint(self.index_fingerprint)
+        return left_out if is_of_these else None
 
 
 def amounts_to_index(captured: Iterable[CapturedFile]) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,7 @@ from codebase_mcp.indexing.terms import joined_term
 from codebase_mcp.jobs import progress, records, store
 from codebase_mcp.jobs.capture import refuse_an_empty_root
 from codebase_mcp.jobs.fenced import FencedSteps
-from codebase_mcp.storage import index_store, projects, references, segments
+from codebase_mcp.storage import index_store, not_indexed, projects, references, segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,6 +74,7 @@ class Finishing:
         return job
 
     async def _remove_vanished(self, job: Job) -> None:
+        await self._forget_outdated(job)
         while True:
             async with self._database.transaction("writers", self._target.schema) as connection:
                 gone = await store.vanished_files(connection, job, self._target.schema, VANISHED_PER_STEP)
@@ -82,6 +83,14 @@ class Finishing:
             await asyncio.to_thread(refuse_an_empty_root, job.repo_path)
             async with self._fenced.step(self._now("removing deleted files")) as connection:
                 await index_store.remove_files(connection, self._target.repository_id, gone)
+
+    async def _forget_outdated(self, job: Job) -> None:
+        """Of the files that earlier jobs left out because of their content."""
+        async with self._database.transaction("writers", self._target.schema) as connection:
+            if not await not_indexed.has_outdated(connection, self._target.repository_id, job.id):
+                return
+        async with self._fenced.step(self._now("removing deleted files")) as connection:
+            await not_indexed.forget_outdated(connection, self._target.repository_id, job.id)
 
     # --- references ---
 

@@ -363,7 +363,7 @@ WHERE job_id = :id AND state = 'pending' AND ordinal > :after ORDER BY ordinal L
 
 -- name: failed_files
 -- The files that the last completed job of this repository could not index.
-SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.reason FROM codebase_mcp.job_files f
+SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.ctime_ns, f.inode, f.reason FROM codebase_mcp.job_files f
 WHERE f.state = 'failed' AND f.job_id = (
   SELECT id FROM codebase_mcp.indexing_jobs
   WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
@@ -373,7 +373,7 @@ WHERE f.state = 'failed' AND f.job_id = (
 -- name: left_out_by_last_job
 -- Which of these paths the last completed job of a repository left out. No row: no such job is on record; one without a
 -- path: it left out none of them.
-SELECT f.relative_path, f.size_bytes, f.mtime_ns FROM (
+SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.ctime_ns, f.inode FROM (
   SELECT id FROM codebase_mcp.indexing_jobs
   WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
   ORDER BY created_at DESC LIMIT 1

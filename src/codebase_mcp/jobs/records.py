@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from codebase_mcp.domain import FileState, JobStatus
+from codebase_mcp.domain import FileStat, FileState, JobStatus
 from codebase_mcp.jobs.statements import rows
 from codebase_mcp.jobs.store import to_job
 from codebase_mcp.storage import tables
@@ -88,10 +88,11 @@ async def reasons_left_out(connection: AsyncConnection, job_id: UUID) -> list[Le
 
 async def left_out_by_last_job(
     connection: AsyncConnection, project_id: str, repo_path: str, paths: Sequence[str]
-) -> dict[str, tuple[int, int]] | None:
-    """Size and time of those of the files that the last completed job left out; None when it is not on record."""
+) -> dict[str, FileStat] | None:
+    """The stat of those of the files that the last completed job left out; None when it is not on record."""
     arguments = {"project_id": project_id, "repo_path": repo_path, "paths": list(paths)}
     found = await rows(connection, "left_out_by_last_job", arguments)
     if not found:
         return None
-    return {row["relative_path"]: (row["size_bytes"], row["mtime_ns"]) for row in found if row["relative_path"]}
+    stats = ((row["relative_path"], FileStat(*(row[name] for name in FileStat._fields))) for row in found)
+    return {path: stat for path, stat in stats if path}

@@ -31,7 +31,7 @@ from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.progress import Activity
 from codebase_mcp.jobs.store import Claim
 from codebase_mcp.logs import get_logger
-from codebase_mcp.storage import index_store, projects, tables, vector_index
+from codebase_mcp.storage import index_store, not_indexed, projects, tables, vector_index
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.migrate import migrate_project
 
@@ -197,12 +197,14 @@ class JobRunner:
         async with self._tools.database.transaction("writers", target.schema) as connection:
             known = await index_store.known_files(connection, target.repository_id)
             failed = await store.failed_files(connection, job.project_id, job.repo_path, index_fingerprint=fingerprint)
+            left_out = await not_indexed.not_indexed_files(connection, target.repository_id)
         return Staleness(
             known,
             fingerprint,
             job.force_reindex,
             {file.relative_path: file for file in failed},
             frozenset(job.metadata.get("retry_paths", ())),
+            left_out,
         )
 
     async def _drop_vector_index(self, target: Target) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobEvent, JobPhase
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileStat, FileState, Job, JobEvent, JobPhase
 from codebase_mcp.errors import ConstraintViolatedError, DatabaseUnavailableError, LeaseLostError
 from codebase_mcp.jobs.statements import row as _row
 from codebase_mcp.jobs.statements import rows as _rows
@@ -233,14 +233,11 @@ async def capture(
         "bytes_total": sum(file.found.size_bytes for file in pending),
         "metadata": json.dumps(metadata),
     }
-    columns = ("job_id", "ordinal", "relative_path", "size_bytes", "mtime_ns", "state", "reason")
+    columns = ("job_id", "ordinal", "relative_path", "state", "reason", *FileStat._fields)
     records = [
-        (
-            claim.job_id, ordinal, file.found.relative_path, file.found.size_bytes, file.found.mtime_ns,
-            file.state.value, file.reason,
-        )
+        (claim.job_id, ordinal, file.found.relative_path, file.state.value, file.reason, *file.found.stat)
         for ordinal, file in enumerate(captured)
-    ]  # fmt: skip
+    ]
     _held(await _row(connection, "may_capture", claim.token))
     for start in range(0, len(records), CAPTURED_AT_ONCE):
         part = records[start : start + CAPTURED_AT_ONCE]
@@ -350,7 +347,7 @@ async def failed_files(
     where = {"project_id": project_id, "repo_path": repo_path, "index_fingerprint": index_fingerprint}
     rows = await _rows(connection, "failed_files", where)
     return [
-        FileOutcome(row["relative_path"], FileState.FAILED, row["reason"], row["size_bytes"], row["mtime_ns"])
+        FileOutcome(row["relative_path"], FileState.FAILED, row["reason"], *(row[name] for name in FileStat._fields))
         for row in rows
     ]
 

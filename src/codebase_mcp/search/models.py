@@ -97,11 +97,11 @@ class IndexCoverage(BaseModel):
 
 
 class FileChanges(BaseModel):
-    """How the files on disk differ from those that were indexed, by name, size and time."""
+    """How the files on disk differ from those that were indexed, by name, size and content."""
 
     model_config = ConfigDict(frozen=True)
 
-    modified: int = Field(description="Have another size or time than when they were read.")
+    modified: int = Field(description="Have another content than when they were read.")
     added: int | None = Field(description="New; null when the last job is no longer on record.")
     deleted: int = Field(description="Gone, or ignored now.")
     checked_at: datetime = Field(description="When the files were looked at.")

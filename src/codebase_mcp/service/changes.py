@@ -1,4 +1,8 @@
-"""What became of a repository's files since they were indexed, told by names, sizes and times alone.
+"""What became of a repository's files since they were indexed, told by names and stats; hashes where those differ.
+
+A file of the same size with another time, inode or status change may have its old content: a checkout, a copy, chmod
+and hard links change nothing else. Such files are read, and what was found of them is recorded, so that each is read
+once.
 
 Git's own answer (`git status`, `git diff`) is not asked for: it compares with a commit where the index may show none,
 counts what `.mcpignore` leaves out, and runs the filters that a repository's configuration names.
@@ -13,27 +17,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codebase_mcp.errors import RepositoryUnreadableError
+from codebase_mcp.errors import DatabaseError, RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover
 from codebase_mcp.indexing.listing import Look
+from codebase_mcp.indexing.verify import verify_contents
 from codebase_mcp.jobs import records
+from codebase_mcp.jobs.progress import counted
+from codebase_mcp.logs import get_logger
 from codebase_mcp.search.models import FileChanges
 from codebase_mcp.storage import index_store, projects
+from codebase_mcp.storage.not_indexed import not_indexed_files, refresh_stats
 from codebase_mcp.storage.tables import schema_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-    from codebase_mcp.domain import DiscoveredFile
+    from codebase_mcp.domain import DiscoveredFile, FileStat
     from codebase_mcp.storage.database import Database
+    from codebase_mcp.storage.not_indexed import NotIndexedFile
+
+log = get_logger(__name__)
 
 LISTING_SECONDS, LOOKING_SECONDS = 2.0, 3.0
 """From the beginning of a look; a tree that takes longer is not counted."""
 MOST_FILES = 200_000
 """An index of more files takes too long to be compared."""
-
-Stat = tuple[int, int]
-"""Size in bytes and time of modification in nanoseconds."""
 
 
 class NotComparableError(Exception):
@@ -64,17 +72,36 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class _Indexed:
-    files: Mapping[str, Stat]
+    files: Mapping[str, FileStat]
     indexed_at: datetime | None
+    repository_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A tree beside its index. `strangers` could be indexed and are not."""
+    """A tree beside its index. `suspects` have the size but not the stat of what is indexed; `strangers` could be
+    indexed and are not."""
 
     modified: int
     deleted: int
-    strangers: Mapping[str, Stat]
+    suspects: tuple[str, ...]
+    strangers: Mapping[str, FileStat]
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """What is on record of the strangers. `by_job` is None when the last job is not on record, and it is needed."""
+
+    by_content: Mapping[str, NotIndexedFile]
+    by_job: Mapping[str, FileStat] | None
+
+    def suspects(self, strangers: Mapping[str, FileStat]) -> dict[str, bytes]:
+        """Hashes of those whose size is as recorded and whose stat is not."""
+        return {
+            path: known.content_hash
+            for path, known in self.by_content.items()
+            if known.stat.size_bytes == strangers[path].size_bytes and not known.stat.matches(strangers[path])
+        }
 
 
 def new_look() -> Look:
@@ -91,12 +118,16 @@ async def look_at(database: Database, project_id: str, path: str, max_file_bytes
         indexed_at = indexed.indexed_at
         checked_at = datetime.now(UTC)
         seen = await asyncio.to_thread(_seen, Path(path), indexed.files, max_file_bytes, look)
-        left_out = await _left_out(database, project_id, path, seen.strangers)
+        left_out = await _left_out(database, project_id, path, indexed.repository_id, seen.strangers)
+        suspects = await _hashes(database, project_id, indexed.repository_id, seen.suspects)
+        suspects |= left_out.suspects(seen.strangers)
+        equal = await _verified(Path(path), suspects, max_file_bytes, look)
     except NotComparableError as error:
         return Looked(error.indexed_at or indexed_at, unknown=str(error))
     except RepositoryUnreadableError as error:
         return Looked(indexed_at, unknown=error.message, error=error)
-    return Looked(indexed_at, _changes(seen, left_out, checked_at))
+    await _record(database, project_id, indexed.repository_id, equal)
+    return Looked(indexed_at, _changes(seen, left_out, equal.keys(), checked_at))
 
 
 async def _indexed(database: Database, project_id: str, path: str) -> _Indexed:
@@ -110,10 +141,10 @@ async def _indexed(database: Database, project_id: str, path: str) -> _Indexed:
             size = f"An index of {repository.file_count:,} files takes too long to be compared."
             raise NotComparableError(size, repository.last_indexed_at)
         files = await index_store.file_stats(connection, schema, repository.id)
-    return _Indexed(files, repository.last_indexed_at)
+    return _Indexed(files, repository.last_indexed_at, repository.id)
 
 
-def _seen(root: Path, indexed: Mapping[str, Stat], max_file_bytes: int, look: Look) -> _Seen:
+def _seen(root: Path, indexed: Mapping[str, FileStat], max_file_bytes: int, look: Look) -> _Seen:
     """Blocking, until the look's deadline at most."""
     discovery = discover(root, max_file_bytes=max_file_bytes, look=look)
     found = {file.relative_path: file for file in discovery}
@@ -121,39 +152,84 @@ def _seen(root: Path, indexed: Mapping[str, Stat], max_file_bytes: int, look: Lo
         raise NotComparableError(f"The tree is too large to be looked through within {LOOKING_SECONDS:g} s.")
     kept = {path for path in indexed if discovery.is_unreadable(path)} if discovery.unreadable_paths else set()
     known = indexed.keys() - kept
+    differing = [path for path in known if path in found and not _is_as_indexed(found[path], indexed[path])]
+    suspects = tuple(path for path in differing if _may_have_same_content(found[path], indexed[path]))
     return _Seen(
-        modified=sum(path in found and not _is_as_indexed(found[path], indexed[path]) for path in known),
+        modified=len(differing) - len(suspects),
         deleted=len(known - found.keys()),
-        strangers={
-            path: (file.size_bytes, file.mtime_ns)
-            for path, file in found.items()
-            if path not in indexed and file.skip_reason is None
-        },
+        suspects=suspects,
+        strangers={path: file.stat for path, file in found.items() if path not in indexed and file.skip_reason is None},
     )
 
 
-def _is_as_indexed(file: DiscoveredFile, indexed: Stat) -> bool:
-    return file.skip_reason is None and (file.size_bytes, file.mtime_ns) == indexed
+def _is_as_indexed(file: DiscoveredFile, indexed: FileStat) -> bool:
+    return file.skip_reason is None and indexed.matches(file.stat)
+
+
+def _may_have_same_content(file: DiscoveredFile, indexed: FileStat) -> bool:
+    return file.skip_reason is None and file.size_bytes == indexed.size_bytes
 
 
 async def _left_out(
-    database: Database, project_id: str, path: str, strangers: Mapping[str, Stat]
-) -> Mapping[str, Stat] | None:
-    """Which of the files the last completed job read and left out; None when no such job is on record."""
+    database: Database, project_id: str, path: str, repository_id: int, strangers: Mapping[str, FileStat]
+) -> _LeftOut:
+    """Which of the files were read and left out because of their content, and which the last completed job left out."""
     if not strangers:
+        return _LeftOut({}, {})
+    async with database.transaction("search", schema_name(project_id)) as connection:
+        by_content = await not_indexed_files(connection, repository_id, list(strangers))
+        others = [stranger for stranger in strangers if stranger not in by_content]
+        if not others:
+            return _LeftOut(by_content, {})
+        return _LeftOut(by_content, await records.left_out_by_last_job(connection, project_id, path, others))
+
+
+async def _hashes(database: Database, project_id: str, repository_id: int, suspects: Sequence[str]) -> dict[str, bytes]:
+    if not suspects:
         return {}
-    async with database.transaction("search") as connection:
-        return await records.left_out_by_last_job(connection, project_id, path, list(strangers))
+    async with database.transaction("search", schema_name(project_id)) as connection:
+        known = await index_store.known_files(connection, repository_id, suspects)
+    return {path: file.content_hash for path, file in known.items()}
 
 
-def _changes(seen: _Seen, left_out: Mapping[str, Stat] | None, checked_at: datetime) -> FileChanges:
-    """Without the record, a new file cannot be told from one that was left out when it was read."""
-    if left_out is None:
-        return FileChanges(modified=seen.modified, added=None, deleted=seen.deleted, checked_at=checked_at)
-    rewritten = sum(left_out.get(path, stat) != stat for path, stat in seen.strangers.items())
-    return FileChanges(
-        modified=seen.modified + rewritten,
-        added=len(seen.strangers.keys() - left_out.keys()),
-        deleted=seen.deleted,
-        checked_at=checked_at,
+async def _verified(
+    root: Path, suspects: Mapping[str, bytes], max_file_bytes: int, look: Look
+) -> Mapping[str, tuple[bytes, FileStat]]:
+    """Those that have their old content. Raises NotComparableError when there is no time to read all."""
+    verification = await asyncio.to_thread(
+        verify_contents, root, suspects, max_file_bytes=max_file_bytes, deadline=look.deadline
     )
+    if verification.not_read:
+        raise NotComparableError(
+            f"{counted(len(suspects), 'file')} with a new time or inode could not all be read within"
+            f" {LOOKING_SECONDS:g} s; whether their content changed is known after the next indexing."
+        )
+    return verification.equal
+
+
+async def _record(
+    database: Database, project_id: str, repository_id: int, equal: Mapping[str, tuple[bytes, FileStat]]
+) -> None:
+    """So that they need not be read again. Where this cannot be written they are, which costs time only."""
+    if not equal:
+        return
+    try:
+        async with database.transaction("control", schema_name(project_id)) as connection:
+            await refresh_stats(connection, repository_id, equal)
+    except DatabaseError as error:
+        log.info("stats of unchanged files not recorded", reason=error.message)
+
+
+def _changes(seen: _Seen, left_out: _LeftOut, equal: Collection[str], checked_at: datetime) -> FileChanges:
+    """Without the record, a new file cannot be told from one that was left out when it was read."""
+    modified = seen.modified + sum(path not in equal for path in seen.suspects)
+    modified += sum(
+        path not in equal and not known.stat.matches(seen.strangers[path])
+        for path, known in left_out.by_content.items()
+    )
+    others = seen.strangers.keys() - left_out.by_content.keys()
+    added = None
+    if left_out.by_job is not None:
+        modified += sum(not stat.matches(seen.strangers[path]) for path, stat in left_out.by_job.items())
+        added = len(others - left_out.by_job.keys())
+    return FileChanges(modified=modified, added=added, deleted=seen.deleted, checked_at=checked_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from codebase_mcp.answers import DirectoryShare, EarlierJob, EstimateReport, Lan
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import CodebaseMcpError, EmbeddingError
 from codebase_mcp.indexing.pipeline import index_fingerprint
-from codebase_mcp.indexing.survey import Amount, Survey, by_language, largest_directories, survey
+from codebase_mcp.indexing.survey import Amount, Survey, by_language, largest_directories, merge_left_out, survey
+from codebase_mcp.indexing.verify import verify_contents
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.capture import Staleness
 from codebase_mcp.jobs.estimate import (
@@ -28,6 +30,7 @@ from codebase_mcp.jobs.progress import counted
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import disk, index_store, projects
+from codebase_mcp.storage.not_indexed import not_indexed_files
 from codebase_mcp.storage.tables import schema_name
 
 if TYPE_CHECKING:
@@ -37,9 +40,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from codebase_mcp.indexing.embed import Embedder
+    from codebase_mcp.jobs.store import CapturedFile
     from codebase_mcp.settings import Settings
     from codebase_mcp.storage.database import Database
     from codebase_mcp.storage.index_store import KnownFile
+    from codebase_mcp.storage.not_indexed import NotIndexedFile
     from codebase_mcp.storage.projects import Repository
 
 log = get_logger(__name__)
@@ -47,6 +52,7 @@ log = get_logger(__name__)
 SURVEY_SECONDS = 6.0
 GLANCE_SECONDS = 0.25
 """What a start may spend on its estimate: it has to answer within a second."""
+VERIFYING_SECONDS = 2.0
 COMPARED_FILES = 500_000
 COMPARED_FILES_AT_A_GLANCE = 20_000
 """An index of more files is not read to tell what changed: that would take longer than the look itself."""
@@ -73,6 +79,7 @@ class Indexed:
 
     repository: Repository | None
     known: dict[str, KnownFile] | None
+    not_indexed: dict[str, NotIndexedFile]
     failed: list[FileOutcome]
     active_job_id: UUID | None
     history: History
@@ -85,6 +92,8 @@ class Plan:
     to_index: tuple[DiscoveredFile, ...]
     unchanged: int
     failed_before: int
+    left_out_before: tuple[CapturedFile, ...] = ()
+    """Files that an earlier job read and left out because of their content, with the reason."""
 
     def work(self, looked: Survey) -> Work:
         """Files that were listed but not looked at are taken to be like the others."""
@@ -97,6 +106,14 @@ class Plan:
                 for language, amount in amounts.items()
             }
         return Work(len(looked.files) + unseen, amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How large files, and for how long, may be read to tell whether they changed."""
+
+    max_file_bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,8 @@ async def estimated(database: Database, settings: Settings, embedder: Embedder, 
     warnings: list[str] = []
     fingerprint = await _fingerprint(embedder, warnings)
     indexed = await _indexed(database, request, fingerprint, COMPARED_FILES)
-    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
+    reading = Reading(settings.max_file_bytes, VERIFYING_SECONDS)
+    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint, reading)
     warnings += _warnings(settings, request, indexed)
     found = Findings(request, looked, indexed, plan, _until_claimed(settings), tuple(warnings))
     return await asyncio.to_thread(_report, found)
@@ -144,7 +162,7 @@ async def at_a_glance(database: Database, settings: Settings, embedder: Embedder
         return None
     if looked.files_unseen is None or (indexed.known is None and not request.force_reindex):
         return None
-    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint)
+    plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint, None)
     work = await asyncio.to_thread(plan.work, looked)
     return _seconds(_until_claimed(settings), work, indexed)
 
@@ -163,15 +181,17 @@ async def _indexed(database: Database, request: Request, fingerprint: str | None
     async with database.transaction("search", request.schema) as connection:
         repository = await _repository(connection, request)
         known: dict[str, KnownFile] | None = {}
+        left_out: dict[str, NotIndexedFile] = {}
         failed: list[FileOutcome] = []
         if repository is not None:
             known = await _known(connection, repository, most_files)
+            left_out = await not_indexed_files(connection, repository.id)
             failed = await store.failed_files(
                 connection, request.project_id, str(request.root), index_fingerprint=fingerprint
             )
         active = {job.repo_path: job.id for job in await store.active_jobs(connection, request.project_id)}
         past = await history(connection, fingerprint)
-    return Indexed(repository, known, failed, active.get(str(request.root)), past)
+    return Indexed(repository, known, left_out, failed, active.get(str(request.root)), past)
 
 
 async def _repository(connection: AsyncConnection, request: Request) -> Repository | None:
@@ -187,7 +207,8 @@ async def _known(connection: AsyncConnection, repository: Repository, most_files
     return await index_store.known_files(connection, repository.id)
 
 
-def _plan(looked: Survey, request: Request, indexed: Indexed, fingerprint: str | None) -> Plan:
+def _plan(looked: Survey, request: Request, indexed: Indexed, fingerprint: str | None, reading: Reading | None) -> Plan:
+    """Without `reading`, files that may have kept their content count as changed."""
     known = indexed.known or {}
     if fingerprint is None and known:
         fingerprint = Counter(file.index_fingerprint for file in known.values()).most_common(1)[0][0]
@@ -197,14 +218,30 @@ def _plan(looked: Survey, request: Request, indexed: Indexed, fingerprint: str |
         request.force_reindex,
         {file.relative_path: file for file in indexed.failed},
         request.retry_paths,
+        indexed.not_indexed,
     )
     captured = [staleness.decide(found) for found in looked.files]
+    if reading is not None:
+        captured = _without_unchanged(captured, staleness, request.root, reading)
     states = Counter(file.state for file in captured)
     return Plan(
         tuple(file.found for file in captured if file.state is FileState.PENDING),
         states[FileState.UNCHANGED],
         states[FileState.FAILED],
+        tuple(file for file in captured if file.state is FileState.SKIPPED and file.found.skip_reason is None),
     )
+
+
+def _without_unchanged(
+    captured: list[CapturedFile], staleness: Staleness, root: Path, reading: Reading
+) -> list[CapturedFile]:
+    """Those that only have another time or inode get the fate that a job would find for them, as far as time allows."""
+    deadline = time.monotonic() + reading.seconds
+    suspects = staleness.suspects(captured)
+    equal = verify_contents(root, suspects, max_file_bytes=reading.max_file_bytes, deadline=deadline).equal
+    return [
+        staleness.fate_with_old_content(file.found) if file.found.relative_path in equal else file for file in captured
+    ]
 
 
 def _until_claimed(settings: Settings) -> float:
@@ -253,7 +290,7 @@ def _report(found: Findings) -> EstimateReport:
         earlier_jobs=[_earlier(job) for job in indexed.history.completed],
         languages=_languages(looked),
         largest_directories=_largest_directories(looked),
-        left_out=_left_out(looked),
+        left_out=_left_out(looked, plan),
         is_left_out_measured=looked.is_left_out_measured,
         warnings=list(found.warnings),
     )
@@ -277,7 +314,9 @@ def _largest_directories(looked: Survey) -> list[DirectoryShare]:
     ]
 
 
-def _left_out(looked: Survey) -> list[LeftOutGroup]:
+def _left_out(looked: Survey, plan: Plan) -> list[LeftOutGroup]:
+    """What names and rules leave out, and what an earlier job read and left out."""
+    by_content = ((file.found, file.reason or "") for file in plan.left_out_before)
     return [
         LeftOutGroup(
             reason=one.reason,
@@ -286,7 +325,7 @@ def _left_out(looked: Survey) -> list[LeftOutGroup]:
             directories=one.directories,
             examples=list(one.examples),
         )
-        for one in looked.left_out
+        for one in merge_left_out(looked.left_out, by_content)
     ]
 
 
