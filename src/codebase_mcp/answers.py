@@ -78,6 +78,7 @@ class JobReport(Answer):
     left_out_reasons: list[ReasonCount] = Field(
         description="How many files were skipped and failed, by reason; adds up to files_skipped and files_failed."
     )
+    warnings: list[str] = Field(default_factory=list, description="What to know of how its files were found.")
     events: list[JobEvent] | None = Field(description="The audit trail, when include_events is true.")
 
 

@@ -12,12 +12,22 @@ import pytest
 from codebase_mcp.domain import FileState, JobStatus
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.jobs import batches, capture, finishing, runner
+from codebase_mcp.service import reports
 from codebase_mcp.storage import vector_index
 from codebase_mcp.storage.vector_index import VectorIndex
 from tests.support import index, jobs
 from tests.support.jobs import together
 from tests.support.repositories import commit, git_settings
 from tests.support.runs import SHOP, Bench, counts
+
+
+async def test_a_work_tree_without_its_repository_is_indexed_and_the_report_says_so(bench: Bench) -> None:
+    bench.write({".git": "gitdir: ../.git/modules/shop\n"})
+    job = await bench.run()
+    assert (job.status, job.files_indexed, job.metadata["head_commit"]) == (JobStatus.COMPLETED, 5, None)
+    (warning,) = reports.report(job, job.created_at, [], [], None).warnings
+    assert f"{bench.root} is indexed without git" in warning
+    assert "not a git repository" in warning
 
 
 async def test_a_first_job_indexes_every_file(bench: Bench) -> None:

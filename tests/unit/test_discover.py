@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing import listing
-from codebase_mcp.indexing.discover import Discovery, discover
+from codebase_mcp.indexing.discover import UNREADABLE, Discovery, discover
 from codebase_mcp.indexing.skip_rules import skip_reason
 from tests.support.repositories import commit, folder_for_anybody, git, git_settings, look, ordinary_user, seen, write
 
@@ -122,6 +124,56 @@ def test_a_folder_whose_ignore_file_is_unreadable_is_not_listed(readable_root: P
         discovery = discover(readable_root, max_file_bytes=1000)
         assert [file.relative_path for file in discovery] == ["a.py", "b"]
     assert discovery.unreadable_paths == {"b"}
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ESTALE, errno.EIO, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("in_git", [True, False])
+def test_a_link_whose_target_cannot_be_read_costs_that_link_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, in_git: bool
+) -> None:
+    """A link into /proc of another user's process, a network drive whose handles went stale."""
+    write(tmp_path, "a.py")
+    (tmp_path / "link").symlink_to("/proc/1/cwd")
+    if in_git:
+        git(tmp_path, "init", "-q")
+    monkeypatch.setattr(os, "readlink", refusing(os.readlink, "/proc/1/cwd", code))
+    assert look(tmp_path) == {"a.py": None, "link": f"symlink whose target cannot be read ({os.strerror(code)})"}
+
+
+def refusing(real: Callable[..., Any], path: str, code: int) -> Callable[..., Any]:
+    def call(asked: Any, **options: Any) -> Any:
+        if os.fspath(asked) == path:
+            raise OSError(code, os.strerror(code), path)
+        return real(asked, **options)
+
+    return call
+
+
+def test_links_into_processes_of_others_are_skipped(readable_root: Path) -> None:
+    write(readable_root, "a.py", "d/b.py")
+    for name, target in (("cwd", "/proc/1/cwd"), ("deep", "/proc/1/root/etc"), ("d/exe", "/proc/1/exe")):
+        (readable_root / name).symlink_to(target)
+    with ordinary_user(readable_root):
+        found = look(readable_root)
+    assert {path for path, reason in found.items() if reason is None} == {"a.py", "d/b.py"}
+    assert set(found) == {"a.py", "d/b.py", "cwd", "deep", "d/exe"}
+
+
+def test_an_entry_of_which_the_file_system_says_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.py", "stale/b.py")
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat, os.fspath(tmp_path / "stale"), errno.ESTALE))
+    assert look(tmp_path)["a.py"] is None
+
+
+def test_a_submodule_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(tmp_path / "outside", "l.py")
+    root = tmp_path / "root"
+    commit(root, "a.py")
+    git(root, "submodule", "--quiet", "add", os.fspath(tmp_path / "outside"), "sub")
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat, os.fspath(root / "sub"), errno.ESTALE))
+    assert look(root) == {".gitmodules": None, "a.py": None, "sub": UNREADABLE}
 
 
 # What is reported and not read

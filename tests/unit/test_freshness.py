@@ -12,6 +12,7 @@ from codebase_mcp.search.freshness import freshness_of, freshness_of_first_job, 
 from codebase_mcp.storage.project_state import UnfinishedJob
 from codebase_mcp.storage.projects import Repository
 from tests.support.corpus import repository
+from tests.support.repositories import folder_for_anybody, ordinary_user
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -70,6 +71,15 @@ def test_a_head_that_git_would_not_write_is_ignored(tmp_path: Path, content: str
     (tmp_path / "secret").write_text(COMMIT)
     (tmp_path / ".git/HEAD").write_text(content)
     assert head_commit(tmp_path) is None
+
+
+def test_a_repository_that_nobody_may_look_at_has_no_head() -> None:
+    with folder_for_anybody() as folder:
+        (folder / "closed").mkdir(mode=0o700)
+        (folder / ".git").symlink_to(folder / "closed/repository")
+        (folder / "closed").chmod(0)
+        with ordinary_user(folder):
+            assert head_commit(folder) is None
 
 
 def test_a_pipe_in_place_of_a_file_does_not_block(tmp_path: Path) -> None:

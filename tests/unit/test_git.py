@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -134,10 +134,10 @@ def test_a_linked_work_tree_inside_the_root_is_not_a_second_copy(tmp_path: Path)
     assert look(tmp_path / "trees/feature") == {"a.py": None}
 
 
-def test_a_refused_inner_repository_is_told_and_keeps_its_rows(tmp_path: Path) -> None:
-    commit(tmp_path, "a.py")
+def test_a_refused_inner_repository_is_told_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.py")
     commit(tmp_path / "inner", "b.py")
-    (tmp_path / "inner/.git/index").write_bytes(b"not an index, but long enough to be read as one")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     discovery = discover(tmp_path, max_file_bytes=1000)
     files = {file.relative_path: file.skip_reason for file in discovery}
     assert files.keys() == {"a.py", "inner"}
@@ -231,18 +231,72 @@ def test_an_owner_git_does_not_trust_is_an_error_that_names_the_cure(
     assert os.fspath(tmp_path) in raised.value.message
 
 
-def test_a_damaged_repository_is_an_error_in_gits_words(tmp_path: Path) -> None:
+def damage_index(git_directory: Path) -> None:
+    (git_directory / "index").write_bytes(b"not an index, but long enough to be read as one")
+
+
+def lose(git_directory: Path) -> None:
+    shutil.rmtree(git_directory)
+    git_directory.write_text("gitdir: /nowhere/at/all\n")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "index": (damage_index, "index file"),
+    "repository elsewhere": (lose, "not a git repository: /nowhere/at/all"),
+    "configuration": (lambda folder: (folder / "config").write_text("[core"), "bad config"),
+    "format": (lambda folder: (folder / "config").write_text("[core]\nrepositoryformatversion = 99\n"), "99"),
+    "head": (lambda folder: (folder / "HEAD").unlink(), "not a git repository"),
+    "pointer": (lambda folder: (shutil.rmtree(folder), folder.write_text("?")), "invalid gitfile format"),
+    "loop": (lambda folder: (shutil.rmtree(folder), folder.symlink_to(folder)), ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("place", ["", "inner/"])
+def test_a_work_tree_whose_repository_cannot_be_read_is_walked_with_a_warning(
+    tmp_path: Path, damage: str, place: str
+) -> None:
+    """As a container sees it that mounts the folder alone. Ignore files count, and so do repositories inside."""
+    do, words = DAMAGE[damage]
+    write(tmp_path, "beside.py")
+    commit(tmp_path / place, "a.py", "d/b.py")
+    write(tmp_path, f"{place}c.log", f"{place}node_modules/x.js", f"{place}.gitignore", content="*.log\n")
+    commit(tmp_path / place / "whole", "w.py", "build/kept.py")
+    write(tmp_path, f"{place}whole/.gitignore", content="build/\n")
+    do(tmp_path / place / ".git")
+    discovery = discover(tmp_path, max_file_bytes=1000)
+    files = {file.relative_path for file in discovery if file.skip_reason is None}
+    below = ("a.py", "d/b.py", ".gitignore", "whole/w.py", "whole/build/kept.py", "whole/.gitignore")
+    assert files == {"beside.py", *(place + path for path in below)}
+    assert discovery.unreadable_paths == set()
+    if damage == "loop":  # git says nothing of it
+        return
+    (warning,) = discovery.warnings
+    assert warning.startswith(f"{tmp_path / place} is indexed without git".replace("/ is", " is"))
+    assert words in warning
+    assert head_commit(tmp_path / place) is None or damage == "index"
+
+
+def test_a_submodule_whose_repository_is_missing_is_walked(tmp_path: Path) -> None:
+    """As in a clone of which only the work tree is mounted."""
+    commit(tmp_path / "outside", "l.py")
+    root = tmp_path / "root"
+    commit(root, "a.py")
+    git(root, "submodule", "--quiet", "add", os.fspath(tmp_path / "outside"), "sub")
+    shutil.rmtree(root / ".git/modules")
+    discovery = discover(root, max_file_bytes=1000)
+    assert {file.relative_path for file in discovery} == {".gitmodules", "a.py", "sub/l.py"}
+    assert len(discovery.warnings) == 1
+    shutil.rmtree(root / ".git")
+    discovery = discover(root, max_file_bytes=1000)
+    assert {file.relative_path for file in discovery} == {".gitmodules", "a.py", "sub/l.py"}
+
+
+def test_a_whole_repository_has_no_warning(tmp_path: Path) -> None:
     commit(tmp_path, "a.py")
-    (tmp_path / ".git/index").write_bytes(b"not an index, but long enough to be read as one")
-    with pytest.raises(RepositoryUnreadableError, match="index file"):
-        look(tmp_path)
-
-
-def test_a_work_tree_that_lost_its_repository_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path, "a.py")
-    write(tmp_path, ".git", content="gitdir: /nowhere/at/all\n")
-    with pytest.raises(RepositoryUnreadableError, match="not a git repository: /nowhere/at/all"):
-        look(tmp_path)
+    discovery = discover(tmp_path, max_file_bytes=1000)
+    assert list(discovery)
+    assert discovery.warnings == []
 
 
 def test_the_inside_of_a_repository_is_not_a_root(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def say_outcome(job: JobReport) -> None:
         screen.say(_counts(job), "green")
     for left_out in job.left_out_reasons:
         screen.say(f"  {left_out.files:,} {left_out.state}: {left_out.reason}")
+    for warning in job.warnings:
+        screen.say(f"  note: {warning}", "yellow")
 
 
 def _counts(job: JobReport) -> str:

@@ -150,6 +150,8 @@ def _say_job(job: JobReport) -> None:
         screen.say(f"  {reason.files:,} {reason.state}: {reason.reason}")
     for left_out in job.left_out_files:
         screen.say(f"  {left_out.state}: {left_out.relative_path} – {left_out.reason}")
+    for warning in job.warnings:
+        screen.say(f"  note: {warning}", "yellow")
     for event in job.events or ():
         facts = " ".join(f"{key}={_fact(value)}" for key, value in event.event_data.items())
         screen.say(f"  {screen.moment(event.created_at)} {event.event_type} {facts}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -24,9 +25,11 @@ NOT_REGULAR = "not a regular file"
 PATH_TOO_LONG = f"path too long (more than {MAX_PATH_BYTES:,} bytes)"
 SYMLINK_BROKEN = "broken symlink"
 SYMLINK_LEAVING = "symlink leaving the root"
+SYMLINK_UNREADABLE = "symlink whose target cannot be read"
 SYMLINK_TO_DIRECTORY = "symlink to a directory"
 SYMLINK_TO_FILE = "symlink to a file of the repository"
 UNREADABLE = "cannot be read; what is indexed of it is kept"
+_NO_TARGET = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 def discover(root: Path, *, max_file_bytes: int, look: Look | None = None) -> Discovery:
@@ -39,13 +42,13 @@ def discover(root: Path, *, max_file_bytes: int, look: Look | None = None) -> Di
     """
     try:
         os.scandir(root).close()
+        return Discovery(root, max_file_bytes, look)
     except FileNotFoundError as error:
         raise _unusable(root, "does not exist") from error
     except NotADirectoryError as error:
         raise _unusable(root, "is not a directory") from error
     except OSError as error:
         raise _unusable(root, f"cannot be read ({error.strerror})") from error
-    return Discovery(root, max_file_bytes, look)
 
 
 class Discovery:
@@ -59,6 +62,7 @@ class Discovery:
     def __init__(self, root: Path, max_file_bytes: int, look: Look | None = None) -> None:
         self.root = root
         self.unreadable_paths: set[str] = set()
+        self.warnings: list[str] = []
         self.files_listed = 0
         self._look = look or Look()
         self._max_file_bytes = max_file_bytes
@@ -69,6 +73,7 @@ class Discovery:
     def __iter__(self) -> Iterator[DiscoveredFile]:
         listing = self._list()
         self.unreadable_paths.update(map(_storable, listing.unreadable))
+        self.warnings.extend(map(_storable, listing.warnings))
         self.files_listed = len(listing.files | listing.remarks.keys())
         is_empty = not self._look.is_list_cut
         for path in sorted(listing.files | listing.remarks.keys()):
@@ -138,13 +143,13 @@ class Discovery:
 
     def _symlink_reason(self, path: str) -> str:
         """A link is never followed: what it points to inside the root is listed under its own path."""
-        target = os.path.realpath(f"{self._root_text}/{path}")
-        if os.path.commonpath([self._real_root, target]) != self._real_root:
-            return SYMLINK_LEAVING
         try:
+            target = os.path.realpath(f"{self._root_text}/{path}")
+            if os.path.commonpath([self._real_root, target]) != self._real_root:
+                return SYMLINK_LEAVING
             mode = os.stat(target).st_mode
-        except OSError:
-            return SYMLINK_BROKEN
+        except OSError as error:
+            return SYMLINK_BROKEN if error.errno in _NO_TARGET else f"{SYMLINK_UNREADABLE} ({error.strerror})"
         if stat.S_ISDIR(mode):
             return SYMLINK_TO_DIRECTORY
         return SYMLINK_TO_FILE if stat.S_ISREG(mode) else NOT_REGULAR

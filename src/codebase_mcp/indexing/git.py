@@ -32,12 +32,25 @@ _REDIRECTIONS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR",
 _OBJECT_REDIRECTIONS = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INTERNAL_SUPER_PREFIX")
 
 _OUTSIDE = re.compile(r"not a git repository \(or any ")
+_DELIBERATE = re.compile(r"dubious ownership|must be run in a work tree")
+"""What git says of a repository that is whole, and that it will not list all the same."""
 _UNREADABLE_DIRECTORY = re.compile(rb"^warning: could not open directory '(.+?)/?': ", re.MULTILINE)
 _SUBMODULE_MODE = "160000"
 
 
 class GitTooSlowError(RepositoryUnreadableError):
     """Git did not answer in time."""
+
+
+class DamagedRepositoryError(RepositoryUnreadableError):
+    """Git cannot read the repository of a work tree, or does not find it; the files of the tree are there.
+
+    `reason` is what git says.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +77,13 @@ def work_tree_prefix(folder: Path, seconds: float = GIT_TIMEOUT_SECONDS) -> str 
     """Where `folder` lies in its git work tree ("" at the top, else "a/b/"), or None when git has no say over it.
 
     That is so outside any work tree, below a folder which the surrounding work tree ignores, and where git is not
-    installed. Raises RepositoryUnreadableError with git's words when git refuses the repository, and GitTooSlowError
-    when it takes so many seconds.
+    installed. Raises DamagedRepositoryError with git's words when git cannot read the repository, another
+    RepositoryUnreadableError when it refuses to, and GitTooSlowError when it takes so many seconds.
     """
     answer = _run(folder, "rev-parse", "--show-prefix", seconds=seconds)
     if answer is None or _OUTSIDE.search(answer.words):
+        if answer is not None and os.path.lexists(folder / ".git"):
+            raise _refused(folder, answer)
         return None
     if answer.exit_status != 0:
         if not _is_git_usable(folder):
@@ -171,4 +186,7 @@ def _refused(folder: Path, answer: _Answer | None) -> RepositoryUnreadableError:
     advice = "Repair the repository so that `git status` works there, then start again."
     if "dubious ownership" in words:
         advice = f"If you trust it, run: git config --global --add safe.directory '{folder}'"
-    return RepositoryUnreadableError(f"git cannot list {folder}: {words or 'it gave no reason'}. {advice}")
+    message = f"git cannot list {folder}: {words or 'it gave no reason'}. {advice}"
+    if answer is None or not words or _DELIBERATE.search(words):
+        return RepositoryUnreadableError(message)
+    return DamagedRepositoryError(message, words.splitlines()[-1].removeprefix("fatal: "))

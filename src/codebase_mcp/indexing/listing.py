@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.git import (
     GIT_TIMEOUT_SECONDS,
+    DamagedRepositoryError,
     GitTooSlowError,
     ignored_paths,
     list_work_tree,
@@ -21,7 +22,7 @@ from codebase_mcp.indexing.git import (
 from codebase_mcp.indexing.ignore import IgnoreTree, read_if_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 IGNORED_BY_GIT = "ignored by git"
@@ -50,6 +51,7 @@ class Listing:
     files: set[str] = field(default_factory=set)
     remarks: dict[str, str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -109,11 +111,15 @@ def list_files(root: Path, look: Look | None = None) -> Listing:
     look = look or Look()
     lister = _Lister(root, look)
     with look.patience_with_git():
-        prefix = work_tree_prefix(root, look.git_seconds)
+        try:
+            prefix = work_tree_prefix(root, look.git_seconds)
+            if prefix is not None:
+                lister.add_work_tree("", prefix)
+        except DamagedRepositoryError as error:
+            prefix = None
+            lister.warn("", error.reason)
         if prefix is None:
-            lister.walk()
-        else:
-            lister.add_work_tree("", prefix)
+            lister.walk("")
     return lister.finish()
 
 
@@ -134,7 +140,14 @@ class _Lister:
         for path in listing.files - files if self._look.is_noting else ():
             self._look.note(path, EXCLUDED_BY_USER)
         unreadable = listing.unreadable | left_out.unreadable_directories | self._left_out_by_git.unreadable_directories
-        return Listing(files, listing.remarks, unreadable)
+        return Listing(files, listing.remarks, unreadable, listing.warnings)
+
+    def warn(self, path: str, reason: str) -> None:
+        """Of a work tree that is walked because git cannot list it."""
+        self._listing.warnings.append(
+            f"{self._root / path} is indexed without git, which cannot read its repository: {reason}. Its ignore files"
+            " count; what else git would exclude, and which commit is checked out, is not known."
+        )
 
     def add_work_tree(self, under: str, prefix: str) -> None:
         """List a work tree at `under` ("" or "a/b/"), and queue the repositories inside it."""
@@ -150,53 +163,63 @@ class _Lister:
     def _add_repository(self, path: str) -> None:
         if self._left_out_by_user.excludes(path, is_directory=True):
             return
-        if not is_real_directory(self._root, path):
-            self._listing.files.add(path)
-        elif _is_linked_work_tree(self._root / path):
-            self._listing.remarks[path] = LINKED_WORK_TREE
-        elif not self._add_own_work_tree(path):
-            self._listing.remarks[path] = NOT_CHECKED_OUT
+        try:
+            if not is_real_directory(self._root, path):
+                self._listing.files.add(path)
+            elif _is_linked_work_tree(self._root / path):
+                self._listing.remarks[path] = LINKED_WORK_TREE
+            elif not self._add_own_work_tree(path):
+                self._listing.remarks[path] = NOT_CHECKED_OUT
+        except OSError:
+            self._listing.unreadable.add(path)
 
     def _add_own_work_tree(self, path: str) -> bool:
-        """List the repository whose top is `path`; False when there is none. One that git refuses becomes a remark."""
+        """List the repository whose top is `path`; False when there is none.
+
+        One that git refuses becomes a remark; one that is damaged is walked.
+        """
         try:
             with self._look.patience_with_git():
                 prefix = work_tree_prefix(self._root / path, self._look.git_seconds)
                 if prefix != "":
                     return False
                 self.add_work_tree(f"{path}/", prefix)
+        except DamagedRepositoryError as error:
+            self.warn(path, error.reason)
+            self.walk(path)
         except RepositoryUnreadableError as error:
             self._listing.remarks[path] = error.message
             self._listing.unreadable.add(path)
         return True
 
-    def walk(self) -> None:
-        folders = [""]
+    def walk(self, top: str) -> None:
+        """Add what lies below `top`, which git is not asked about."""
+        folders = [top]
         while folders:
             if self._look.must_end_list():
                 return
             folder = folders.pop()
             try:
-                folders.extend(self._walk_folder(folder))
+                folders.extend(self._walk_folder(folder, is_top=folder == top))
             except OSError as error:
                 if not folder:
                     raise
                 if not isinstance(error, FileNotFoundError | NotADirectoryError):
                     self._listing.unreadable.add(folder)
 
-    def _walk_folder(self, folder: str) -> list[str]:
+    def _walk_folder(self, folder: str, *, is_top: bool) -> list[str]:
         """Add the files of one folder and answer the folders to go into."""
         with os.scandir(self._root / folder) as entries:
-            kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+            kinds = {entry.name: self._is_directory(entry, folder) for entry in entries}
         if folder and not REBUILDABLE_MARKERS.isdisjoint(kinds):
             self._look.note(f"{folder}/", FILLED_BY_TOOLS)
             return []
-        if folder and self._is_listed_by_git(folder, kinds):
+        if not is_top and self._is_listed_by_git(folder, kinds):
             return []
         subfolders: list[str] = []
         for name, is_directory in kinds.items():
             path = f"{folder}/{name}" if folder else name
-            if name in BOOKKEEPING_DIRECTORIES:
+            if name in BOOKKEEPING_DIRECTORIES or is_directory is None:
                 continue
             if (reason := self._left_out_reason(path, name, is_directory)) is not None:
                 self._look.note(f"{path}/" if is_directory else path, reason)
@@ -207,7 +230,15 @@ class _Lister:
                 self._listing.files.add(path)
         return subfolders
 
-    def _is_listed_by_git(self, folder: str, names: dict[str, bool]) -> bool:
+    def _is_directory(self, entry: os.DirEntry[str], folder: str) -> bool | None:
+        """None for an entry of which the file system says nothing, such as a stale handle."""
+        try:
+            return entry.is_dir(follow_symlinks=False)
+        except OSError:
+            self._listing.unreadable.add(f"{folder}/{entry.name}" if folder else entry.name)
+            return None
+
+    def _is_listed_by_git(self, folder: str, names: Collection[str]) -> bool:
         return ".git" in names and self._add_own_work_tree(folder)
 
     def _left_out_reason(self, path: str, name: str, is_directory: bool) -> str | None:

@@ -61,6 +61,7 @@ class Survey:
     files_unseen: int | None
     left_out: tuple[LeftOutFiles, ...] = ()
     is_left_out_measured: bool = True
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_partial(self) -> bool:
@@ -79,7 +80,7 @@ def survey(root: Path, *, max_file_bytes: int, seconds: float, is_noting: bool =
     files = tuple(discovery)
     unseen = None if look.is_list_cut else discovery.files_listed - len(files) if look.is_cut else 0
     if not is_noting:
-        return Survey(files, unseen)
+        return Survey(files, unseen, warnings=tuple(discovery.warnings))
     groups: defaultdict[str, list[tuple[str, Amount]]] = defaultdict(list)
     for file in files:
         if file.skip_reason is not None:
@@ -90,7 +91,7 @@ def survey(root: Path, *, max_file_bytes: int, seconds: float, is_noting: bool =
         is_measured = is_measured and is_whole
         groups[reason].append((path, amount))
     left_out = [_left_out(reason, found) for reason, found in groups.items()]
-    return Survey(files, unseen, merge_left_out(left_out, ()), is_measured)
+    return Survey(files, unseen, merge_left_out(left_out, ()), is_measured, tuple(discovery.warnings))
 
 
 def merge_left_out(

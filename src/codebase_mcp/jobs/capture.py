@@ -29,6 +29,7 @@ class Listing:
 
     files: list[DiscoveredFile] = field(default_factory=list)
     unreadable_paths: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     head_commit: str | None = None
     look: Look = field(default_factory=Look)
 
@@ -43,6 +44,7 @@ def list_files(root: Path, max_file_bytes: int, listing: Listing) -> None:
     listing.head_commit = head_commit(root)
     listing.files.extend(discovery)
     listing.unreadable_paths.extend(sorted(discovery.unreadable_paths))
+    listing.warnings.extend(discovery.warnings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ class JobRunner:
         remembered = {
             "head_commit": listing.head_commit,
             "unreadable_paths": listing.unreadable_paths,
+            "warnings": listing.warnings,
             "index_fingerprint": target.index_fingerprint,
             "to_index": await asyncio.to_thread(amounts_to_index, captured),
         }

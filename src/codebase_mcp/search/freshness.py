@@ -94,7 +94,7 @@ def head_commit(directory: Path) -> str | None:
 def _git_directory(directory: Path) -> Path | None:
     for parent in (directory, *directory.parents):
         entry = parent / ".git"
-        if entry.is_dir():
+        if os.path.isdir(entry):
             return entry
         pointer = _read(entry, _SMALL_FILE_BYTES)
         if pointer is not None and pointer.startswith("gitdir: "):

@@ -133,7 +133,7 @@ async def estimated(database: Database, settings: Settings, embedder: Embedder, 
     looked = await asyncio.to_thread(
         survey, request.root, max_file_bytes=settings.max_file_bytes, seconds=SURVEY_SECONDS
     )
-    warnings: list[str] = []
+    warnings = list(looked.warnings)
     fingerprint = await _fingerprint(embedder, warnings)
     indexed = await _indexed(database, request, fingerprint, COMPARED_FILES)
     reading = Reading(settings.max_file_bytes, VERIFYING_SECONDS)

@@ -81,6 +81,7 @@ def report(
             ReasonCount(state=one.state.value, reason=one.reason, files=one.files)
             for one in progress.complete_reasons(job, reasons)
         ],
+        warnings=job.metadata.get("warnings", []),
         events=events,
     )
 
