@@ -24,13 +24,22 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS = 0.05
 """Imports begin at the latest after this; until then nothing competes with the first answers."""
 
+STDERR = 2
 _CHOICES: dict[str, tuple[str, ...]] = {"tools": get_args(ToolProfile), "answers": get_args(AnswerForm)}
 
 
 def main() -> None:
     """Entry point of `codebase-mcp` and `python -m codebase_mcp`."""
+    _open_standard_streams()
     restart_undisturbed()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Prevents: a file or a connection that gets the number of a stream which whoever started us has closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ def list_settings(*, show_secrets: ShowSecretsOption = False, json: JsonOption =
         return 0
     table = screen.new_table("setting", "value", "from")
     for report in reports:
-        table.add_row(report.name, _text(report) or "–", report.origin or report.source)
+        screen.add_row(table, report.name, _text(report) or "–", report.origin or report.source)
     screen.say_table(table)
     return 0
 

@@ -47,7 +47,7 @@ def _say_shares(title: str, shares: Sequence[tuple[str, LanguageShare | Director
         return
     table = screen.new_table(title, "files", "size")
     for name, share in shares[:ROWS_SHOWN]:
-        table.add_row(name, f"{share.files:,}", screen.size(share.size_bytes))
+        screen.add_row(table, name, f"{share.files:,}", screen.size(share.size_bytes))
     screen.say("")
     screen.say_table(table)
     if len(shares) > ROWS_SHOWN:
@@ -60,7 +60,7 @@ def _say_left_out(groups: Sequence[LeftOutGroup], *, is_measured: bool) -> None:
     table = screen.new_table("left out", "files", "size", "for example")
     for group in groups:
         examples = ", ".join(group.examples[:EXAMPLES_SHOWN])
-        table.add_row(group.reason, f"{group.files:,}", screen.size(group.size_bytes), examples)
+        screen.add_row(table, group.reason, f"{group.files:,}", screen.size(group.size_bytes), examples)
     screen.say("")
     screen.say_table(table)
     if not is_measured:

@@ -119,7 +119,7 @@ def _say_jobs(found: JobList) -> None:
         status = f"{job.status.value} ({', '.join(marks)})" if marks else job.status.value
         files = f"{job.files_indexed:,}/{job.files_total:,}"
         created = screen.moment(job.created_at)
-        table.add_row(str(job.job_id), status, f"{job.progress_percentage} %", files, created, job.repo_path)
+        screen.add_row(table, str(job.job_id), status, f"{job.progress_percentage} %", files, created, job.repo_path)
     screen.say_table(table)
     if found.offset + len(found.jobs) < found.total_count:
         screen.tell(f"{found.total_count:,} jobs in all; --offset {found.offset + len(found.jobs)} shows the next.")

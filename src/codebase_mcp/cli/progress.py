@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from codebase_mcp.cli import screen
 from codebase_mcp.errors import CodebaseMcpError
+from codebase_mcp.visible_text import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,11 +151,11 @@ class BarDisplay:
 
     def show(self, job: JobReport) -> None:
         self._progress.update(
-            self._task, completed=job.progress_percentage, description=describe(job, self._rate.of(job))
+            self._task, completed=job.progress_percentage, description=escape_line(describe(job, self._rate.of(job)))
         )
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=escape_line(text))
 
 
 def new_display() -> BarDisplay | LineDisplay:

@@ -76,7 +76,8 @@ def _is_confirmed(repository: str) -> bool:
 def _say_repositories(found: list[RepositoryReport]) -> None:
     table = screen.new_table("id", "name", "state", "files", "chunks", "disk", "indexed", "commit", "path")
     for repository in found:
-        table.add_row(
+        screen.add_row(
+            table,
             str(repository.repository_id),
             repository.name,
             _state(repository),

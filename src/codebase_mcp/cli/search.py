@@ -11,6 +11,7 @@ from codebase_mcp.cli import screen
 from codebase_mcp.cli.options import JsonOption, ProjectOption
 from codebase_mcp.cli.session import run_with_service
 from codebase_mcp.server.freshness_notes import freshness_notes
+from codebase_mcp.visible_text import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,12 +101,10 @@ def say_hits(hits: Sequence[SearchHit], explanation: Sequence[dict[str, float]] 
 def _say_hit(hit: SearchHit, signals: dict[str, float]) -> None:
     symbol = f"  {hit.symbol}" if hit.symbol else ""
     place = f"{short_path(hit.file_path)}:{hit.start_line}"
-    target = screen.console()
-    target.print(place, style="bold cyan", end="", soft_wrap=True)
-    target.print(f"{symbol}  ({hit.kind}, {hit.repository})", style="dim", soft_wrap=True)
+    screen.say_place(place, f"{symbol}  ({hit.kind}, {hit.repository})")
     if signals:
         parts = ", ".join(f"{name} {value:+.2f}" for name, value in signals.items())
-        target.print(f"{hit.score:.2f} = {parts}", style="dim", soft_wrap=True)
+        screen.say(f"{hit.score:.2f} = {parts}", "dim")
     if hit.content:
         _say_code(hit)
     screen.say("")
@@ -113,12 +112,12 @@ def _say_hit(hit: SearchHit, signals: dict[str, float]) -> None:
 
 def _say_code(hit: SearchHit) -> None:
     if not sys.stdout.isatty():
-        screen.say(hit.content.rstrip("\n"))
+        screen.say_content(hit.content.rstrip("\n"))
         return
     from rich.syntax import Syntax
 
     code = Syntax(
-        hit.content.rstrip("\n"),
+        escape_text(hit.content.rstrip("\n")),
         hit.language,
         line_numbers=hit.content_form == "full",
         start_line=hit.content_start_line,

@@ -64,9 +64,7 @@ def _say_answer(answer: SymbolAnswer) -> None:
 
 
 def _say_hit(hit: SymbolHit) -> None:
-    target = screen.console()
-    target.print(f"{short_path(hit.file_path)}:{hit.start_line}", style="bold cyan", end="", soft_wrap=True)
     called = f"  {hit.qualified_name or hit.name}  ({hit.kind}, {hit.match}, {hit.repository})"
-    target.print(called, style="dim", soft_wrap=True)
+    screen.say_place(f"{short_path(hit.file_path)}:{hit.start_line}", called)
     if hit.signature:
         screen.say(f"    {hit.signature}")

@@ -27,12 +27,22 @@ def repository_root(repo_path: str, *, allow_large_root: bool) -> Path:
     if not given.is_absolute():
         raise InvalidInputError(f"repo_path must be absolute, got {repo_path!r}. Give the full path of the repository.")
     root = _existing_directory(given)
+    _refuse_undecodable(root)
     if not allow_large_root and _is_large_root(root):
         raise InvalidInputError(
             f"repo_path {root} is a whole disk or home directory, not a repository. "
             "Give a folder below it, or allow a large root (allow_large_root) if you mean it."
         )
     return root
+
+
+def _refuse_undecodable(root: Path) -> None:
+    """A link may lead anywhere; PostgreSQL and MCP know no text that is not Unicode."""
+    try:
+        os.fspath(root).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(root).decode("utf-8", "backslashreplace")
+        raise InvalidInputError(f"repo_path leads to {shown}, a name that is not UTF-8. Rename the folder.") from error
 
 
 def _existing_directory(given: Path) -> Path:
