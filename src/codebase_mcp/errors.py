@@ -16,6 +16,7 @@ CodebaseMcpError
 │   └── SchemaMismatchError        (server, extension or schema too old or too new)
 ├── EmbeddingError               EMBEDDING_ERROR
 │   └── EmbeddingUnavailableError  (transient: the embedding service is away)
+├── ParsersUnavailableError      INTERNAL_ERROR    (transient: memory, processes, or an upgrade)
 ├── RepositoryUnreadableError    VALIDATION_ERROR  (fails the job, keeps the index)
 └── LeaseLostError               INTERNAL_ERROR    (never leaves the worker)
 
@@ -147,6 +148,13 @@ class EmbeddingUnavailableError(EmbeddingError):
     @property
     def while_waiting(self) -> str:
         return f"waiting for the embedding service at {self.service} ({self.reason})"
+
+
+class ParsersUnavailableError(CodebaseMcpError):
+    """No process for parsing can be started: the machine is out of memory or processes, or the program was removed. The
+    job goes on by itself when that is over; logs/worker-output.log may say more."""
+
+    is_transient = True
 
 
 class RepositoryUnreadableError(CodebaseMcpError):

@@ -110,6 +110,36 @@ RUNNING = (
         (f"{TROUBLE}::test_what_waiting_cannot_cure_fails_the_job_with_its_trace",),
     ),
     Mutant(
+        "an unexpected error is not the end",
+        "an error that nobody foresaw fails the job at once",
+        (Edit(RUNNER, "if _is_unexpected(error) and (", "if False and ("),),
+        (f"{TROUBLE}::test_an_error_that_nobody_foresaw_fails_the_job_only_when_it_comes_again_and_again",),
+    ),
+    Mutant(
+        "a job outlives the program that it runs in",
+        "a worker whose files were removed fails its jobs",
+        (
+            Edit(
+                RUNNER,
+                "if changed := await asyncio.to_thread(self._tools.program_files.find_change):",
+                "if changed := None:",
+            ),
+        ),
+        (f"{TROUBLE}::test_a_job_is_given_back_when_the_programs_files_have_changed",),
+    ),
+    Mutant(
+        "a worker notices that its files have changed",
+        "a worker runs on after an upgrade or a removal",
+        (Edit(WORKER, "if changed := self._tools.program_files.find_change():", "if changed := None:"),),
+        ("tests/faults/test_upgrade.py::test_a_worker_whose_library_is_replaced_leaves",),
+    ),
+    Mutant(
+        "parsers that cannot start",
+        "files are given up because nothing can be parsed at all",
+        (Edit(BATCHES, "if not await self._tools.pool.can_start():", "if False:"),),
+        (f"{TROUBLE}::test_no_file_is_given_up_when_nothing_can_be_parsed_at_all",),
+    ),
+    Mutant(
         "a server that shuts down comes back",
         "a terminated connection is an error of the program",
         (Edit(DRIVER, '    "57P01": "it is shutting down",\n', ""),),

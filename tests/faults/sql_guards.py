@@ -13,6 +13,7 @@ CLAIMS = "tests/integration/test_job_claims.py"
 FENCE = "tests/integration/test_job_fence.py"
 RECORDS = "tests/integration/test_job_records.py"
 RUNS = "tests/integration/test_job_runner.py"
+TROUBLE = "tests/integration/test_job_trouble.py"
 UNLUCKY = "tests/integration/test_job_guards.py"
 SUSPECTS = "tests/integration/test_job_suspects.py"
 ZOMBIES = "tests/faults/test_zombies.py"
@@ -346,8 +347,8 @@ RECORDING = (
         "end of the backoff",
         "a committed batch does not reset the delay",
         (
-            _sql("commit_batch", "(metadata - 'block_count')", "metadata"),
-            _sql("commit_batch", "ELSE metadata - 'block_count' END", "ELSE metadata END"),
+            _sql("commit_batch", "(metadata - 'block_count' - 'unexpected_errors')", "metadata"),
+            _sql("commit_batch", "ELSE metadata - 'block_count' - 'unexpected_errors' END", "ELSE metadata END"),
         ),
         (f"{RECORDS}::test_the_delay_doubles_up_to_a_minute_and_a_batch_resets_it", HISTORIES),
     ),
@@ -378,6 +379,30 @@ RECORDING = (
 )
 
 KEEPING = (
+    Mutant(
+        "unexpected errors come to an end",
+        "a job that meets the same error each time is tried for ever",
+        (
+            _sql(
+                "block",
+                "AND NOT (:is_unexpected AND UNEXPECTED_ERRORS + 1 >= :unexpected_limit)",
+                "AND :unexpected_limit > 0",
+            ),
+        ),
+        (f"{TROUBLE}::test_an_error_that_nobody_foresaw_fails_the_job_only_when_it_comes_again_and_again",),
+    ),
+    Mutant(
+        "progress forgives unexpected errors",
+        "errors that came long ago count against a job that gets on",
+        (
+            _sql(
+                "commit_batch",
+                "ELSE metadata - 'block_count' - 'unexpected_errors' END",
+                "ELSE metadata - 'block_count' END",
+            ),
+        ),
+        (f"{TROUBLE}::test_a_committed_batch_ends_a_row_of_unexpected_errors",),
+    ),
     Mutant(
         "unreadable directories",
         "files below a directory that cannot be read are removed",

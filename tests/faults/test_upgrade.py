@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 import codebase_mcp
 from codebase_mcp import __version__
@@ -39,6 +43,15 @@ class Installation:
         unfinished = self._package / ".unfinished"
         unfinished.write_text(f'__version__ = "{version}"\n')
         unfinished.rename(self._package / "__init__.py")
+
+    def remove(self) -> None:
+        self._package.rename(self.folder / "removed")
+
+    def add_library(self, library: types.ModuleType) -> Path:
+        """A copy of a library, which is then imported from here; its first file."""
+        source = Path(str(library.__file__)).parent
+        shutil.copytree(source, self.folder / source.name)
+        return self.folder / source.name / "__init__.py"
 
     def activate(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", str(self.folder))
@@ -126,3 +139,52 @@ async def test_a_worker_that_somebody_else_runs_asks_to_be_started_again(site: S
     site.worker()
     await until(lambda: living_workers(site.settings()), what="the new worker", seconds=PATIENCE_SECONDS)
     assert await versions_at_work(site) == [NEWER]
+
+
+async def test_a_worker_whose_program_is_removed_gives_its_jobs_back(
+    site: Site, corpus: Path, calm_digest: str, outdated: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the environment that it was started from is deleted, and the program was installed in another one."""
+    outdated.install(__version__)
+    old = site.worker("--spawned", batch_files=32)
+    parsers = await hang_parsers(site, old.pid)
+    monkeypatch.delenv("PYTHONPATH")
+    async with site.client(batch_files=32, watch_seconds=0.5) as client, watched(site) as watch:
+        job_id = await start(client, corpus)
+        await site.event(job_id, "captured")
+        outdated.remove()
+        await log_lines(site, "worker leaves", pid=old.pid)
+        for parser in parsers:
+            parser.kill()
+        assert await asyncio.to_thread(old.wait, PATIENCE_SECONDS) == 0
+        job = await completed(site, job_id)
+    assert (job.files_failed, watch.most_fruitless) == (0, 0)
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_worker_that_cannot_parse_any_more_gives_up_no_file(
+    site: Site, corpus: Path, calm_digest: str, outdated: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a job before it sees that its program is gone, and its parsing processes cannot be started again."""
+    outdated.install(__version__)
+    old = site.worker("--spawned", batch_files=32)
+    await log_lines(site, "worker ready", pid=old.pid)
+    parsers = psutil.Process(old.pid).children()
+    monkeypatch.delenv("PYTHONPATH")
+    async with site.client(batch_files=32, watch_seconds=0.5) as client:
+        outdated.remove()
+        for parser in parsers:
+            parser.kill()
+        job = await completed(site, await start(client, corpus))
+    assert job.files_failed == 0
+    assert await site.digest(job) == calm_digest
+
+
+async def test_a_worker_whose_library_is_replaced_leaves(site: Site, tmp_path: Path, outdated: Installation) -> None:
+    library = outdated.add_library(structlog)
+    worker = site.worker("--spawned")
+    await log_lines(site, "worker ready", pid=worker.pid)
+    os.utime(library)
+    (leaves,) = await log_lines(site, "worker leaves", pid=worker.pid)
+    assert leaves["path"] == str(library)
+    assert await asyncio.to_thread(worker.wait, PATIENCE_SECONDS) == 0

@@ -52,6 +52,17 @@ def test_a_running_server_is_used_again(data_dir: Path) -> None:
     assert is_answering(data_dir)
 
 
+def test_a_server_whose_programs_were_removed_is_started_again(data_dir: Path) -> None:
+    """As when the environment that it was started from has been deleted, and the program is used from another one."""
+    start(data_dir)
+    before = postmaster(data_dir)
+    options = data_dir / "database" / "postmaster.opts"
+    options.write_text(f'{data_dir}/deleted/bin/postgres "-D" "{data_dir}/database"\n')
+    start(data_dir)
+    assert postmaster(data_dir).pid != before.pid
+    assert ask(data_dir, "SELECT 1") == 1
+
+
 def test_several_processes_starting_at_once_get_one_server(empty_dir: Path) -> None:
     racers = [starter(empty_dir) for _ in range(3)]
     outcomes = [racer.communicate(timeout=60) for racer in racers]

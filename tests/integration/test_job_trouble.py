@@ -7,22 +7,24 @@ import contextlib
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from codebase_mcp.domain import JobPhase, JobStatus
 from codebase_mcp.errors import (
-    CodebaseMcpError,
+    ConstraintViolatedError,
     DatabaseUnavailableError,
     EmbeddingError,
     LeaseLostError,
     StorageFullError,
 )
-from codebase_mcp.indexing.pool import ParsingPool
+from codebase_mcp.indexing.pool import ParsingPool, PoolBrokenError
 from codebase_mcp.jobs import batches, runner, store
 from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.runner import JobRunner
+from codebase_mcp.jobs.upgrade import ProgramFiles
 from tests.support import jobs, poison
 from tests.support.runs import SHOP, Bench, GatedPool, ThreadPool, counts
 from tests.support.waiting import until
@@ -290,14 +292,79 @@ async def test_a_block_is_recorded_once_the_database_is_back(bench: Bench, monke
     assert (job.status, job.error_message, failures) == (JobStatus.BLOCKED, "the disk is full", [])
 
 
-@pytest.mark.parametrize("error", [EmbeddingError("the model answered NaN"), KeyError("surprise")])
-async def test_what_waiting_cannot_cure_fails_the_job_with_its_trace(bench: Bench, error: Exception) -> None:
-    bench.embedder.failures = [error]
+async def test_what_waiting_cannot_cure_fails_the_job_with_its_trace(bench: Bench) -> None:
+    bench.embedder.failures = [EmbeddingError("the model answered NaN")]
     job = await bench.run()
-    assert (job.status, job.error_type) == (JobStatus.FAILED, type(error).__name__)
-    assert str(error.message if isinstance(error, CodebaseMcpError) else error) in str(job.error_message)
+    assert (job.status, job.error_type, job.error_message) == (
+        JobStatus.FAILED, "EmbeddingError", "the model answered NaN",
+    )  # fmt: skip
     assert "Traceback" in str(job.error_traceback)
     assert await bench.indexed() == {}
+
+
+UNEXPECTED = [KeyError("surprise"), ImportError("no package metadata was found"), ConstraintViolatedError("some_rule")]
+
+
+@pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)
+async def test_an_error_that_nobody_foresaw_fails_the_job_only_when_it_comes_again_and_again(
+    bench: Bench, error: Exception
+) -> None:
+    bench.embedder.failures = [error] * 3
+    job = await bench.attempt()
+    for _ in range(2):
+        assert (job.status, job.error_type) == (JobStatus.BLOCKED, type(error).__name__)
+        assert str(job.error_message).startswith("unexpected error (")
+        await jobs.set_column(bench.database, job.id, "retry_at = clock_timestamp()")
+        job = await bench.carry_on()
+    assert (job.status, job.error_type) == (JobStatus.FAILED, type(error).__name__)
+    assert "Traceback" in str(job.error_traceback)
+    assert await bench.indexed() == {}
+
+
+async def test_a_committed_batch_ends_a_row_of_unexpected_errors(bench: Bench) -> None:
+    bench.configure(batch_files=1)
+    bench.embedder.failures = [KeyError(1), KeyError(2), None, KeyError(3), KeyError(4), None]
+    job = await bench.attempt()
+    while job.status is JobStatus.BLOCKED:
+        await jobs.set_column(bench.database, job.id, "retry_at = clock_timestamp()")
+        job = await bench.carry_on()
+    assert job.status is JobStatus.COMPLETED
+    assert await bench.indexed() == SHOP
+
+
+class ChangedFiles(ProgramFiles):
+    def find_change(self) -> str | None:
+        return "/opt/codebase-mcp/lib/some_library.py"
+
+
+@pytest.mark.parametrize("error", [*UNEXPECTED, EmbeddingError("the model's file is gone")], ids=str)
+async def test_a_job_is_given_back_when_the_programs_files_have_changed(bench: Bench, error: Exception) -> None:
+    """Whatever went wrong may come of that, and a worker that was started anew knows better."""
+    bench.embedder.failures = [error]
+    await bench.start()
+    job = await bench.claim()
+    await JobRunner(job, replace(bench.tools, program_files=ChangedFiles())).run()
+    assert (await jobs.current(bench.database, job.id)).status is JobStatus.PENDING
+    assert (await bench.carry_on()).status is JobStatus.COMPLETED
+
+
+class LifelessPool(ParsingPool):
+    """No process comes up: what a removed program or a full process table looks like."""
+
+    async def run(self, function: Callable[[Any], Any], given: Any) -> Any:
+        raise PoolBrokenError
+
+    run_isolated = run
+
+
+async def test_no_file_is_given_up_when_nothing_can_be_parsed_at_all(bench: Bench) -> None:
+    bench.pool = LifelessPool(1)
+    job = await bench.attempt()
+    assert (job.status, job.error_type, job.files_failed) == (JobStatus.BLOCKED, "ParsersUnavailableError", 0)
+    bench.pool = ParsingPool(1)
+    await jobs.set_column(bench.database, job.id, "retry_at = clock_timestamp()")
+    job = await bench.carry_on()
+    assert (job.status, counts(job)) == (JobStatus.COMPLETED, (5, 0, 0, 0))
 
 
 async def test_a_model_that_answers_too_few_vectors_stores_nothing(bench: Bench) -> None:
@@ -306,8 +373,8 @@ async def test_a_model_that_answers_too_few_vectors_stores_nothing(bench: Bench)
             return (await super().embed_documents(texts))[:-1]
 
     bench.embedder = Lying()
-    job = await bench.run()
-    assert (job.status, job.error_type) == (JobStatus.FAILED, "ValueError")
+    job = await bench.attempt()
+    assert (job.status, job.error_type) == (JobStatus.BLOCKED, "ValueError")
     assert await bench.indexed() == {}
 
 

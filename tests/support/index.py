@@ -27,7 +27,7 @@ TABLES_OF_FILES = ("code_files", "code_chunks", "embeddings", "symbols")
 
 
 class FakeEmbedder:
-    """Vectors that depend on the text alone; counts what it was asked, and fails as often as told."""
+    """Vectors that depend on the text alone; counts what it was asked, and fails as listed."""
 
     identity = EmbedderIdentity("fake", "hash", "1")
     dimensions = DIMENSIONS
@@ -35,7 +35,7 @@ class FakeEmbedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.failures: list[Exception] = []
+        self.failures: list[Exception | None] = []
 
     async def prepare(self, *, seconds: float | None = None) -> None:
         pass
@@ -47,8 +47,8 @@ class FakeEmbedder:
         return [header for file in files for header in file.headers]
 
     async def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if self.failures:
-            raise self.failures.pop(0)
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
         self.texts.extend(texts)
         return fake_vectors(texts)
 

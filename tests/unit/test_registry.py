@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-import codebase_mcp
+from codebase_mcp import __version__
 from codebase_mcp.jobs import registry, spawn, upgrade
 from codebase_mcp.jobs.registry import Registration, living_workers
 from codebase_mcp.jobs.spawn import LEAVE_AFTER_BATCH, HostLock, Spawner, lock_path
@@ -56,7 +57,7 @@ def test_a_worker_is_known_from_its_entry_until_it_leaves(settings: Settings) ->
     registration = Registration(settings, is_spawned=True)
     registration.enter()
     (worker,) = living_workers(settings)
-    assert (worker.pid, worker.version, worker.is_spawned) == (os.getpid(), codebase_mcp.__version__, True)
+    assert (worker.pid, worker.version, worker.is_spawned) == (os.getpid(), __version__, True)
     registration.leave()
     registration.leave()
     assert living_workers(settings) == []
@@ -109,18 +110,49 @@ def test_versions_are_compared_by_their_numbers(version: str, than: str, older: 
     assert upgrade.is_older(version, than) is older
 
 
-def test_a_package_is_replaced_when_its_source_names_another_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a module that this process has imported."""
+    module = types.ModuleType("some_library")
+    module.__file__ = str(tmp_path / "some_library.py")
+    Path(module.__file__).write_text("answer = 42\n")
+    monkeypatch.setitem(sys.modules, "some_library", module)
+    return Path(module.__file__)
+
+
+def test_files_that_stay_as_they_are_are_no_change(imported: Path) -> None:
+    files = upgrade.ProgramFiles()
+    imported.with_name("other.py").write_text("")
+    os.utime(imported, ns=(1, imported.stat().st_mtime_ns))  # it was read
+    assert files.find_change() is None
+
+
+@pytest.mark.parametrize("how", ["removed", "rewritten", "replaced by one of equal size and time"])
+def test_a_file_that_is_gone_or_another_is_a_change(imported: Path, how: str) -> None:
+    files = upgrade.ProgramFiles()
+    before = imported.stat()
+    if how == "removed":
+        imported.unlink()
+    elif how == "rewritten":
+        imported.write_text("answer = 43 \n")
+    else:
+        other = imported.with_name("new")
+        other.write_text("answer = 43\n")
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.rename(imported)
+    assert files.find_change() == str(imported)
+
+
+def test_what_is_imported_later_is_compared_with_what_it_was_then(
+    imported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not upgrade.is_replaced()
-    source = tmp_path / "__init__.py"
-    monkeypatch.setattr(upgrade, "_SOURCE", source)
-    assert not upgrade.is_replaced(), "the moment in which the old files are gone and the new ones not there yet"
-    source.write_text('"""Half written')
-    assert not upgrade.is_replaced()
-    source.write_text('"""Doc."""\n\n__version__ = "99.0.0"\n')
-    assert upgrade.version_on_disk() == "99.0.0"
-    assert upgrade.is_replaced()
+    module = sys.modules.pop("some_library")
+    files = upgrade.ProgramFiles()
+    imported.write_text("answer = 1\n")
+    sys.modules["some_library"] = module
+    assert files.find_change() is None
+    imported.unlink()
+    assert files.find_change() == str(imported)
 
 
 SOME_WORK = WaitingWork(1, 0, 1, 0.0)
@@ -129,7 +161,7 @@ SOME_WORK = WaitingWork(1, 0, 1, 0.0)
 def test_a_newer_program_has_an_older_worker_leave(
     settings: Settings, registered: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spawn, "is_older", lambda version: version == codebase_mcp.__version__)
+    monkeypatch.setattr(spawn, "is_older", lambda version: version == __version__)
     assert spawn.retire_older_workers(settings)
     assert registered.wait(30) == -LEAVE_AFTER_BATCH
     assert not spawn.retire_older_workers(settings)
@@ -139,7 +171,7 @@ def test_a_worker_is_started_in_place_of_an_older_one(
     settings: Settings, registered: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawned: list[tuple[str, ...]] = []
-    monkeypatch.setattr(spawn, "is_older", lambda version: version == codebase_mcp.__version__)
+    monkeypatch.setattr(spawn, "is_older", lambda version: version == __version__)
     monkeypatch.setattr(Spawner, "_spawn", lambda _self, _patience_seconds, *flags: spawned.append(flags))
     lock = HostLock(settings)
     assert lock.take()

@@ -68,6 +68,14 @@ class ParsingPool:
             finally:
                 _kill(executor)
 
+    async def can_start(self) -> bool:
+        """Whether a process that has nothing to do comes up."""
+        try:
+            await self.run_isolated(_do_nothing, None)
+        except PoolBrokenError:
+            return False
+        return True
+
     def process_ids(self) -> list[int]:
         return [] if self._executor is None else list(self._executor._processes or {})
 
@@ -102,6 +110,10 @@ def _new_executor(processes: int) -> ProcessPoolExecutor:
     # spawn: a forked child would inherit held locks, open sockets and the host lock of its parent.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_process, initargs=(os.getpid(),))
+
+
+def _do_nothing(_given: None) -> None:
+    pass
 
 
 def _kill(executor: ProcessPoolExecutor) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedBatch
+from codebase_mcp.errors import ParsersUnavailableError
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch, rules_fingerprint
 from codebase_mcp.indexing.pool import PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
@@ -146,6 +147,9 @@ class Batches:
             if len(request.relative_paths) > 1:
                 first, second = request.halves()
                 return await self._isolate(first) + await self._isolate(second)
+        # Prevents: files that are given up because nothing could be parsed at all.
+        if not await self._tools.pool.can_start():
+            raise ParsersUnavailableError
         reason = "the process that parsed this file died or hung"
         return [PreparedBatch((), (FileOutcome(request.relative_paths[0], FileState.FAILED, reason),), {})]
 

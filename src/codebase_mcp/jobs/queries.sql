@@ -15,6 +15,9 @@ greatest(0, CAST(extract(epoch FROM statement_timestamp() - coalesce(measured_at
 -- name: BLOCK_COUNT
 coalesce(CAST(metadata ->> 'block_count' AS integer), 0)
 
+-- name: UNEXPECTED_ERRORS
+coalesce(CAST(metadata ->> 'unexpected_errors' AS integer), 0)
+
 -- name: start
 -- Prevents: two active jobs for one repository. No row back means that one is active already.
 WITH started AS (
@@ -180,12 +183,12 @@ WITH committed AS (
       progress_percentage = greatest(progress_percentage,
         least(99, 100 * (bytes_done + :bytes) / greatest(bytes_total, 1))),
       metadata = CASE WHEN :is_checkpoint
-        THEN (metadata - 'block_count') || jsonb_build_object('checkpoint', jsonb_build_object(
+        THEN (metadata - 'block_count' - 'unexpected_errors') || jsonb_build_object('checkpoint', jsonb_build_object(
           'files_done', files_indexed + files_unchanged + files_skipped + files_failed
             + CAST(:indexed + :unchanged + :skipped + :failed AS integer),
           'files_total', files_total, 'chunks_created', chunks_created + CAST(:chunks AS integer),
           'at', clock_timestamp()))
-        ELSE metadata - 'block_count' END
+        ELSE metadata - 'block_count' - 'unexpected_errors' END
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING *
 ), event AS (
@@ -262,14 +265,19 @@ SELECT * FROM failed;
 
 -- name: block
 -- Prevents: a slot held while waiting. The delay doubles from 1 to 60 seconds with jitter; a committed batch resets it.
+-- And: a job that fails for good because of one error that nobody foresaw (a program that is being upgraded, a bug that
+-- strikes now and then). After so many of them in a row, without a committed batch, no row comes back.
 WITH blocked AS (
   UPDATE codebase_mcp.indexing_jobs
   SET status = 'blocked', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
       retry_at = clock_timestamp() + make_interval(secs => greatest(:retry_after_seconds,
         least(60, power(2, least(6, BLOCK_COUNT))) * (0.8 + 0.4 * random()))),
-      metadata = metadata || jsonb_build_object('block_count', least(6, BLOCK_COUNT + 1)),
+      metadata = metadata || jsonb_build_object('block_count', least(6, BLOCK_COUNT + 1))
+        || CASE WHEN :is_unexpected THEN jsonb_build_object('unexpected_errors', UNEXPECTED_ERRORS + 1)
+          ELSE CAST('{}' AS jsonb) END,
       error_type = :error_type, error_message = :error_message, progress_message = :error_message
   WHERE id = :id AND attempt = :attempt AND status = 'running'
+    AND NOT (:is_unexpected AND UNEXPECTED_ERRORS + 1 >= :unexpected_limit)
   RETURNING *
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)

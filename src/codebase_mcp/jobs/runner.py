@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from codebase_mcp.domain import FileState, Job
 from codebase_mcp.errors import (
     CodebaseMcpError,
+    ConstraintViolatedError,
     DatabaseError,
     LeaseLostError,
     RepositoryNotFoundError,
@@ -44,6 +45,8 @@ SHORTEST_RENEWAL_SECONDS = 0.3
 """Even a worker that was frozen for long asks once: only the database knows whether somebody took its job."""
 
 RELEASE_SECONDS = 0.9
+UNEXPECTED_RETRY_SECONDS = 5.0
+"""By then, a worker whose files are being replaced or removed has noticed it and left."""
 
 BULK_LOAD_FILES = 200
 """From so many files on, dropping the vector index and building it anew is faster than keeping it up."""
@@ -235,6 +238,11 @@ class JobRunner:
             error = RepositoryNotFoundError(projects.REMOVED)
         if isinstance(error, SchemaMismatchError):
             return await self._block(error)  # a schema that is too new is for a newer worker to write to
+        if changed := await asyncio.to_thread(self._tools.program_files.find_change):
+            self._log.warning("job given back", reason=_message(error), changed_file=changed, traceback=text)
+            return await store.release(self._tools.database, self._claim)
+        if _is_unexpected(error) and (waiting := await self._block_unexpected(error, text)):
+            return waiting
         name, message = type(error).__name__, _message(error)
         ended = await store.fail(self._tools.database, self._claim, error_type=name, message=message, traceback=text)
         if ended is not None:
@@ -252,6 +260,21 @@ class JobRunner:
                 return True
             known = await projects.list_repositories(connection)
         return job.repository_id not in {repository.id for repository in known}
+
+    async def _block_unexpected(self, error: Exception, text: str) -> Job | None:
+        """None when it came so often in a row that waiting will not cure it."""
+        message = f"unexpected error ({_message(error)}); the job is tried again"
+        waiting = await store.block(
+            self._tools.database,
+            self._claim,
+            error_type=type(error).__name__,
+            message=message,
+            retry_after_seconds=UNEXPECTED_RETRY_SECONDS,
+            is_unexpected=True,
+        )
+        if waiting is not None:
+            self._log.error("job blocked", reason=message, traceback=text)
+        return waiting
 
     async def _block(self, error: CodebaseMcpError) -> Job | None:
         ended = await self._try_to_block(error)
@@ -293,6 +316,11 @@ class JobRunner:
                 raise
             return False
         return True
+
+
+def _is_unexpected(error: Exception) -> bool:
+    """A fault of this program rather than of its surroundings; the latter are errors of ours that say what to do."""
+    return not isinstance(error, CodebaseMcpError) or type(error) in (DatabaseError, ConstraintViolatedError)
 
 
 def _message(error: Exception) -> str:

@@ -141,6 +141,9 @@ class Spawner:
             self._spawned = None
 
     def _spawn(self, patience_seconds: float, *flags: str) -> None:
+        if not os.path.exists(__file__):
+            log.warning("no worker started", reason="this program was removed")
+            return
         self._settings.log_dir.mkdir(parents=True, exist_ok=True)
         with (self._settings.log_dir / "worker-output.log").open("ab") as output:
             self._spawned = subprocess.Popen(

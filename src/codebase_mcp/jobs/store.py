@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FRUITLESS_LIMIT = 5
 """Take-overs in a row without a committed batch after which a job is given up."""
 SUSPECT_FROM = 2
+UNEXPECTED_LIMIT = 3
 """Fruitless attempts from which a job runs alone: whoever died with it once may have died of another's file."""
 SUSPECT_WAIT_SECONDS = 25.0
 """Long enough for a server to notice that a suspect waits, and for the worker that it starts to come up."""
@@ -290,11 +291,21 @@ async def fail(database: Database, claim: Claim, *, error_type: str, message: st
 
 
 async def block(
-    database: Database, claim: Claim, *, error_type: str, message: str, retry_after_seconds: float = 0.0
+    database: Database,
+    claim: Claim,
+    *,
+    error_type: str,
+    message: str,
+    retry_after_seconds: float = 0.0,
+    is_unexpected: bool = False,
 ) -> Job | None:
-    """Lets the job wait; it is tried again when its growing delay is over, and not before `retry_after_seconds`."""
+    """Lets the job wait; it is tried again when its growing delay is over, and not before `retry_after_seconds`.
+
+    None when the job is no longer the claim's, and for an unexpected error at the UNEXPECTED_LIMIT-th time in a row.
+    """
     arguments = claim.token | {
         "error_type": error_type, "error_message": message, "retry_after_seconds": retry_after_seconds,
+        "is_unexpected": is_unexpected, "unexpected_limit": UNEXPECTED_LIMIT,
     }  # fmt: skip
     return await _transition(database, "block", arguments)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from codebase_mcp.jobs.upgrade import ProgramFiles
 from codebase_mcp.storage import disk
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Tools:
     pool: ParsingPool
     settings: Settings
     on_point: Callable[[str], None] = lambda _point: None
+    program_files: ProgramFiles = field(default_factory=ProgramFiles)
 
     async def require_free_disk(self) -> None:
         """Raises StorageFullError before a write that could leave PostgreSQL's log without room."""

@@ -1,30 +1,48 @@
-"""Which version of the package runs, and whether another one has taken its place on the disk."""
+"""Which version of the package runs, and whether the files that it was started from are still there."""
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+import sys
 
-import codebase_mcp
 from codebase_mcp import __version__
 
-_SOURCE = Path(codebase_mcp.__file__)
-_VERSION = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
+FileIdentity = tuple[int, int, int]
 
 
-def version_on_disk() -> str | None:
-    """The version that a process started now would have; None while the files are being replaced."""
-    # The source and not the package's metadata: those of an editable installation are as old as the installation.
+class ProgramFiles:
+    """The files of all modules that this process has imported, as they were when each was first seen.
+
+    Imports go on as long as a process lives, and so do its parsing processes, which are started anew when one dies:
+    after an upgrade they would mix two versions, and after a removal they fail.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[str, FileIdentity | None] = {}
+        self.find_change()
+
+    def find_change(self) -> str | None:
+        """A file that was changed, replaced or removed; None when there is none. Takes some milliseconds."""
+        for path in _imported_files():
+            identity = _identity(path)
+            if self._first_seen.setdefault(path, identity) != identity:
+                return path
+        return None
+
+
+def _imported_files() -> set[str]:
+    # Not getattr(): some modules import others when they are asked for an attribute.
+    files = (vars(module).get("__file__") for module in list(sys.modules.values()) if hasattr(module, "__dict__"))
+    return {file for file in files if isinstance(file, str)}
+
+
+def _identity(path: str) -> FileIdentity | None:
     try:
-        found = _VERSION.search(_SOURCE.read_text("utf-8"))
+        found = os.stat(path)
     except OSError:
         return None
-    return found[1] if found else None
-
-
-def is_replaced() -> bool:
-    """Whether this process runs another version than the one that is installed now."""
-    return version_on_disk() not in (None, __version__)
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def is_older(version: str, than: str = __version__) -> bool:

@@ -30,7 +30,6 @@ from codebase_mcp.jobs.retention import Retention
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.spawn import LEAVE_AFTER_BATCH, LOOK_SECONDS, HostLock, Spawner, retire_older_workers
 from codebase_mcp.jobs.tools import Tools
-from codebase_mcp.jobs.upgrade import is_replaced, version_on_disk
 from codebase_mcp.leaving import Departure, told_to_stop
 from codebase_mcp.logs import get_logger
 from codebase_mcp.storage import projects, tables, vector_index
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SCHEMA_CHECK_SECONDS = 10.0
+PROGRAM_CHECK_SECONDS = 2.0
 INDEX_CHECK_SECONDS = 60.0
 GIVE_UP_SECONDS = 600.0
 """A worker that was started automatically leaves when it has had no database for so long."""
@@ -81,6 +81,7 @@ class Worker:
         self._look_for_suspects_at = float("-inf")
         self._busy_until = self._answered_at = time.monotonic()
         self._replaced = replaced
+        self._check_program_at = float("-inf")
         self._is_retiring = False
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -146,10 +147,17 @@ class Worker:
         return True
 
     def _must_retire(self) -> bool:
-        """Prevents: an old worker, with parsing processes half old and half new, from running on after an upgrade."""
-        if self._replaced is not None and (self._replaced.is_set() or is_replaced()):
-            log.warning("worker leaves", reason="another version takes over", version_on_disk=version_on_disk())
+        """Prevents: a worker that is half old and half new after an upgrade, or that fails jobs after a removal."""
+        if self._replaced is None or self._is_retiring:
+            return self._is_retiring
+        if self._replaced.is_set():
+            log.warning("worker leaves", reason="another version takes over")
             self._is_retiring = True
+        elif time.monotonic() >= self._check_program_at:
+            self._check_program_at = time.monotonic() + PROGRAM_CHECK_SECONDS
+            if changed := self._tools.program_files.find_change():
+                log.warning("worker leaves", reason="the program's files were replaced or removed", path=changed)
+                self._is_retiring = True
         return self._is_retiring
 
     async def _revive_database(self) -> bool:
@@ -195,6 +203,7 @@ class Worker:
         if job.id in self._running and self._running[job.id][1] is task:
             del self._running[job.id]
         self._busy_until = time.monotonic()
+        self._check_program_at = float("-inf")  # a job that was given back because of a change is not for this worker
         if not task.cancelled():
             self._keep_up(self._build_vector_index(job.project_id))
 

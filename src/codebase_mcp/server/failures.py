@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from codebase_mcp.complaints import closest, explain_arguments
 from codebase_mcp.errors import CodebaseMcpError
+from codebase_mcp.jobs.upgrade import ProgramFiles
 from codebase_mcp.logs import current_log_file, get_logger, log_incident
 from codebase_mcp.server.lenient_arguments import without_absent
 
@@ -41,6 +42,7 @@ class FailureMapper(Middleware):
     def __init__(self, arguments_of: Mapping[str, Sequence[str]]) -> None:
         """`arguments_of` maps each tool to its argument names."""
         self._arguments_of = arguments_of
+        self._program_files = ProgramFiles()
 
     async def on_call_tool(
         self,
@@ -73,6 +75,12 @@ class FailureMapper(Middleware):
         return f"Unknown tool: {tool!r}{closest(tool, names)}. Call one of {', '.join(names)}."
 
     def _unexpected(self, tool: str, error: BaseException) -> str:
+        if self._program_files.find_change():
+            log_incident(error, "tool failed after a change of the program's files", tool=tool)
+            return (
+                "INTERNAL_ERROR: codebase-mcp was upgraded or removed while this server was running. Restart the"
+                " server: reconnect it in the client, or restart the client. Indexing jobs are not affected."
+            )
         incident = log_incident(error, "tool failed unexpectedly", tool=tool)
         where = current_log_file() or "the output of the server"
         return (

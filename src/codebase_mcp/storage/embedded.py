@@ -127,8 +127,11 @@ def ensure_running(
     """
     layout = Layout(_prepared(data_dir))
     _major(layout, new_major)
-    if _probe(layout) is not _Answer.READY:
+    if _probe(layout) is not _Answer.READY or _has_lost_its_programs(layout):
         with _starting_or_stopping(layout), _our_errors(layout):
+            if _has_lost_its_programs(layout):
+                log.warning("the database restarts", reason="the programs that it was started from were removed")
+                _stop(layout, _STOP_SECONDS)
             _start(layout, new_major, overrides or {}, time.monotonic() + start_seconds)
     _trim_log(layout.log_file)
     return layout.url
@@ -349,6 +352,16 @@ def _stop(layout: Layout, stop_seconds: float) -> bool:
     raise DatabaseUnavailableError(
         f"The embedded PostgreSQL in {layout.database} does not stop; see {layout.log_file}."
     )
+
+
+def _has_lost_its_programs(layout: Layout) -> bool:
+    """Prevents: a server that lives on when the environment it came from is deleted, and whose new connections then
+    cannot load pgvector."""
+    try:
+        started_as = (layout.database / "postmaster.opts").read_text().split(' "', 1)[0].strip()
+    except OSError:
+        return False
+    return is_held(layout.lock("alive")) and not os.path.exists(started_as)
 
 
 def _postmaster(layout: Layout) -> psutil.Process | None:
