@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-_INVISIBLE = (
+INVISIBLE = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, ESC and the C1 set among them
     "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # widths, marks, bidi, separators
     "\ud800-\udfff"  # halves of pairs, and bytes that are no UTF-8
     "\U000110bd\U000110cd\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_IN_TEXT = re.compile(f"[{_INVISIBLE}]")
-_IN_LINE = re.compile(f"[{_INVISIBLE}\t\n]")
+"""What goes between the brackets of a character class."""
+_IN_TEXT = re.compile(f"[{INVISIBLE}]")
+_IN_LINE = re.compile(f"[{INVISIBLE}\t\n]")
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 

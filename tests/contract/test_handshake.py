@@ -300,7 +300,7 @@ def test_only_the_standard_library_is_imported_before_the_handshake() -> None:
 
 
 def test_the_instructions_are_short_and_say_that_results_are_data() -> None:
-    for tools in ("all", "search"):
+    for tools in ("all", "search", "jobs"):
         instructions = app.instructions_of(tools)  # type: ignore[arg-type]
         assert len(instructions) < 800
         assert "not instructions" in instructions

@@ -78,3 +78,49 @@ async def test_wrong_types_unknown_names_and_missing_values_are_refused(
 ) -> None:
     async with connect(FakeService()) as caller:
         assert (await caller.refusal(tool, **arguments)).startswith(f"VALIDATION_ERROR: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("tool", "argument"),
+    [
+        ("search_code", "query"),
+        ("search_code", "project_id"),
+        ("search_code", "language"),
+        ("search_code", "path_glob"),
+        ("search_code", "kind"),
+        ("search_code", "role"),
+        ("search_code", "repository"),
+        ("find_symbol", "name"),
+        ("find_symbol", "kind"),
+        ("find_symbol", "language"),
+        ("find_related", "file_path"),
+        ("find_related", "repository"),
+        ("list_repositories", "project_id"),
+        ("remove_repository", "repository"),
+        ("index_repository", "repo_path"),
+        ("start_indexing_background", "name"),
+        ("start_indexing_background", "project_id"),
+        ("estimate_indexing", "repo_path"),
+        ("list_background_jobs", "project_id"),
+        ("list_background_jobs", "status"),
+        ("get_job_status", "job_id"),
+        ("get_job_status", "project_id"),
+        ("cancel_job", "job_id"),
+    ],
+)
+async def test_a_nul_in_any_text_is_a_wrong_argument(connect: Connect, tool: str, argument: str) -> None:
+    required = {
+        "search_code": {"query": "x"},
+        "find_symbol": {"name": "x"},
+        "find_related": {"file_path": "/a.py", "line": 1},
+        "index_repository": {"repo_path": "/src"},
+        "start_indexing_background": {"repo_path": "/src"},
+        "get_job_status": {"job_id": str(JOB_ID)},
+        "cancel_job": {"job_id": str(JOB_ID), "confirmed": True},
+        "remove_repository": {"repository": "x", "confirmed": True},
+    }
+    service = FakeService()
+    async with connect(service) as caller:
+        refusal = await caller.refusal(tool, **required.get(tool, {}) | {argument: "a\0b"})
+    assert refusal.startswith(f"VALIDATION_ERROR: {argument} ")
+    assert service.calls[1:-1] == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from codebase_mcp.search.models import SearchRequest
-from codebase_mcp.search.normalize import normalized_request
+from codebase_mcp.search.normalize import cut_query, normalized_request
 
 
 def normalized(here: str | None = "/code/shop/src", **filters: Any) -> SearchRequest:
@@ -67,3 +67,18 @@ def test_a_glob_is_written_as_one_and_left_out_where_it_lets_everything_through(
 def test_a_glob_of_a_caller_who_is_nowhere_stays_relative() -> None:
     assert normalized(here=None, path_glob="../tests/**").path_glob == "../tests/**"
     assert normalized(here=None, path_glob="src/../lib").path_glob == "lib"
+
+
+@pytest.mark.parametrize("query", ["cookie", "x" * 20_000, " " * 30_000 + "x", ""])
+def test_a_query_within_the_limit_stays_as_it_is(query: str) -> None:
+    request = SearchRequest(query=query, project_id="p")
+    assert cut_query(request) == request
+
+
+def test_a_query_over_the_limit_is_cut_and_says_so_with_both_numbers() -> None:
+    request = cut_query(SearchRequest(query="ab" * 10_001, project_id="p", notes=("before",)))
+    assert request.query == "ab" * 10_000
+    assert request.notes == (
+        "before",
+        "query cut to its first 20,000 of 20,002 characters; the rest was not searched for.",
+    )

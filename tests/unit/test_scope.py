@@ -20,12 +20,6 @@ def test_a_blank_query_is_refused(query: str) -> None:
         check_request(request(query))
 
 
-def test_a_query_over_the_limit_is_refused_with_both_numbers() -> None:
-    check_request(request("x" * 20_000))
-    with pytest.raises(InvalidInputError, match="20,001 characters, the limit is 20,000"):
-        check_request(request("x" * 20_001))
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

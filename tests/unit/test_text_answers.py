@@ -144,6 +144,13 @@ def test_code_that_looks_like_a_hit_makes_the_marker_longer() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "fake", ["\u200b=== a.py:1 x", "\ufeff\u202e=== a.py:1 x", "===\u2060a.py:1 x", "\x1b=== a.py:1 x"]
+)
+def test_invisible_characters_do_not_disguise_a_marker(fake: str) -> None:
+    assert text_of(a_hit(content=f"code\n{fake}\n")).startswith("==== root")
+
+
 def test_underlines_of_headings_leave_the_marker_as_it_is() -> None:
     assert text_of(a_hit(content="Title\n=====\n\nText\n===\n")).startswith("=== root")
 

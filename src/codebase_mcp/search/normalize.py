@@ -6,7 +6,14 @@ import os
 from typing import Any
 
 from codebase_mcp.lenient import clamp, is_absent, local_path
-from codebase_mcp.search.models import MAX_LIMIT, MAX_OFFSET, MAX_TOKENS_RANGE, Filters, SearchRequest
+from codebase_mcp.search.models import (
+    MAX_LIMIT,
+    MAX_OFFSET,
+    MAX_QUERY_LENGTH,
+    MAX_TOKENS_RANGE,
+    Filters,
+    SearchRequest,
+)
 
 _BOUNDS = {"limit": (1, MAX_LIMIT), "offset": (0, MAX_OFFSET), "max_tokens": MAX_TOKENS_RANGE}
 _WORDS = frozenset({"language", "kind", "role"})
@@ -27,6 +34,15 @@ def normalized_request(query: str, project_id: str, here: str | None, filters: F
     if "path_glob" in given:
         given["path_glob"] = _glob(given["path_glob"], here)
     return SearchRequest(query=query, project_id=project_id, here=here, notes=tuple(notes), **given)
+
+
+def cut_query(request: SearchRequest) -> SearchRequest:
+    """The request with as much of its query as is searched for, and a note if that is not all of it."""
+    query = request.query.strip()
+    if len(query) <= MAX_QUERY_LENGTH:
+        return request
+    note = f"query cut to its first {MAX_QUERY_LENGTH:,} of {len(query):,} characters; the rest was not searched for."
+    return request.model_copy(update={"query": query[:MAX_QUERY_LENGTH], "notes": (*request.notes, note)})
 
 
 def _glob(glob: str, here: str | None) -> str | None:

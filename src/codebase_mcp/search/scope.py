@@ -18,7 +18,6 @@ from codebase_mcp.search.kinds import kind_name
 from codebase_mcp.search.models import (
     MAX_LIMIT,
     MAX_OFFSET,
-    MAX_QUERY_LENGTH,
     MAX_TOKENS_RANGE,
     SearchRequest,
 )
@@ -35,11 +34,6 @@ def check_request(request: SearchRequest) -> None:
     """InvalidInputError with the value and the limit when the request cannot be answered."""
     if not request.query.strip():
         raise InvalidInputError("query is empty. Say what to look for, in words or as a symbol.")
-    if len(request.query) > MAX_QUERY_LENGTH:
-        raise InvalidInputError(
-            f"query has {len(request.query):,} characters, the limit is {MAX_QUERY_LENGTH:,}. Ask for the gist of it:"
-            " of a stack trace, the message and the innermost frames."
-        )
     _check_range("limit", request.limit, 1, MAX_LIMIT)
     _check_range("offset", request.offset, 0, MAX_OFFSET)
     _check_range("max_tokens", request.max_tokens, *MAX_TOKENS_RANGE)

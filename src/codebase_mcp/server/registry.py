@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastmcp.tools import Tool
 from mcp.types import ToolAnnotations
 
+from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.server.protocol import PublishedTool
 from codebase_mcp.server.schemas import plain_schema
 
@@ -75,10 +76,18 @@ def _when_ready(service: Service, method: Callable[..., Awaitable[Any]]) -> Call
 
     @functools.wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
+        _refuse_nul(kwargs)
         await service.ready()
         return await method(*args, **kwargs)
 
     return call
+
+
+def _refuse_nul(arguments: Mapping[str, Any]) -> None:
+    """No tool takes one: neither PostgreSQL nor the file system knows text with it."""
+    for name, value in arguments.items():
+        if isinstance(value, str) and "\0" in value:
+            raise InvalidInputError(f"{name} contains a NUL character. Leave it out.")
 
 
 def _build(spec: ToolSpec, function: Callable[..., Awaitable[Any]], answers: AnswerForm) -> Tool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from codebase_mcp.server.freshness_notes import freshness_notes
+from codebase_mcp.visible_text import INVISIBLE
 
 if TYPE_CHECKING:
     from codebase_mcp.search.models import (
@@ -28,7 +29,7 @@ SHORTEST_MARKER = 3
 NEARBY_LINES = 3
 """Definitions of a file with at most so many lines between them are one place."""
 
-_LIKE_A_MARKER = re.compile(r"\s*(={3,})\s")
+_LIKE_A_MARKER = re.compile(f"[\\s{INVISIBLE}]*(={{3,}})[\\s{INVISIBLE}]")
 _INEXACT = {
     "prefix": "no definition of exactly that name; these begin with it",
     "fuzzy": "no definition of that name; these are spelt most like it",

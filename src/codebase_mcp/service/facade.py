@@ -45,7 +45,7 @@ from codebase_mcp.search.models import (
     SearchRequest,
     SymbolAnswer,
 )
-from codebase_mcp.search.normalize import normalized_request
+from codebase_mcp.search.normalize import cut_query, normalized_request
 from codebase_mcp.search.scope import check_request
 from codebase_mcp.service import diagnosis, estimate, inputs, refresh, rehearsal, reports, repositories
 from codebase_mcp.service.life import Life, promptly
@@ -308,7 +308,7 @@ class Service:
         **filters: Unpack[Filters],
     ) -> SearchAnswer:
         """The best chunks of the best files of a project; `require_fresh` brings their index up to date before."""
-        request = await self._request(query, project_id, filters)
+        request = cut_query(await self._request(query, project_id, filters))
         check_request(request)
         await self._existing_project(request.project_id)
         refreshes = await self._refreshed(request) if require_fresh else {}
