@@ -8,9 +8,12 @@ import time
 
 from codebase_mcp.domain import PreparedBatch
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch
+from codebase_mcp.indexing.pool import working_on
 
 POISON = "poison.py"
 TAR = "tar.py"
+
+_kept: list[bytes] = []
 
 
 def prepare_unless_poisoned(request: BatchRequest) -> PreparedBatch:
@@ -37,6 +40,30 @@ def refuse(reason: str) -> None:
 
 def die(_given: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def take(items: dict[str, int]) -> int:
+    """Takes so many megabytes for each item; answers how many in all."""
+    for item, megabytes in items.items():
+        with working_on(item):
+            taken = bytearray(megabytes * 1_000_000)
+            time.sleep(0.3 if megabytes > 50 else 0)
+            del taken
+    return sum(items.values())
+
+
+def keep(megabytes: int) -> int:
+    _kept.append(b"x" * (megabytes * 1_000_000))
+    return os.getpid()
+
+
+def compute(items: dict[str, float]) -> None:
+    """Keeps the processor busy for so many seconds for each item."""
+    for item, seconds in items.items():
+        with working_on(item):
+            end = time.process_time() + seconds
+            while time.process_time() < end:
+                pass
 
 
 def hang(seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The process pool: a death or a hang of one process is told to everybody it concerns, and to nobody else."""
+"""The process pool: a death, a hang or an excess of one process concerns nobody but its own work."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from codebase_mcp.indexing.pool import NICENESS, ParsingPool, PoolBrokenError
+from codebase_mcp.indexing.pool import NICENESS, Bounds, Cause, ParsingPool, PoolBrokenError
 from tests.support import poison
 from tests.support.waiting import until, until_now
 
 ROOT = Path(__file__).parents[2]
+MEMORY_BYTES = 80_000_000
 
 
 @pytest.fixture
@@ -41,48 +42,71 @@ async def test_what_the_work_raises_comes_back_and_the_pool_lives_on(pool: Parsi
     assert set(before) <= set(pool.process_ids())
 
 
-async def test_a_death_is_told_to_all_in_flight_and_the_next_run_works(pool: ParsingPool) -> None:
-    work = [pool.run(poison.hang, 60), pool.run(poison.die, None), *(pool.run(poison.hang, 60) for _ in range(6))]
+async def test_a_death_breaks_its_own_work_and_no_other(pool: ParsingPool) -> None:
+    work = [pool.run(poison.doubled, 1), pool.run(poison.die, None), *(pool.run(poison.doubled, n) for n in range(6))]
     results = await asyncio.gather(*work, return_exceptions=True)
-    assert [type(result) for result in results] == [PoolBrokenError] * len(work)
-    assert await pool.run(poison.doubled, 2) == 4
+    assert isinstance(results[1], PoolBrokenError)
+    assert [results[0], *results[2:]] == [2, 0, 2, 4, 6, 8, 10]
 
 
-async def test_work_that_hangs_is_killed_and_told_to_all_in_flight(tmp_path: Path) -> None:
-    with contextlib.closing(ParsingPool(1, work_seconds=30)) as pool:
-        await pool.run(poison.doubled, 1)
-        pool._work_seconds = 1
-        processes = pool.process_ids()
-        results = await asyncio.gather(*(pool.run(poison.hang, 60) for _ in range(4)), return_exceptions=True)
-        assert [type(result) for result in results] == [PoolBrokenError] * 4
-        await until(lambda: not any(map(is_alive, processes)), what="the hung process to be gone")
-        pool._work_seconds = 30
-        assert await pool.run(poison.doubled, 2) == 4
+async def test_work_that_hangs_is_killed_and_what_waits_behind_it_is_done() -> None:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES, work_seconds=5))) as pool:
+        process_id = await pool.run(poison.own_process_id, None)
+        work = (pool.run(poison.hang, 60), *(pool.run(poison.doubled, n) for n in range(4)))
+        results = await asyncio.gather(*work, return_exceptions=True)
+        assert isinstance(results[0], PoolBrokenError)
+        assert results[0].cause is Cause.TOO_SLOW
+        assert results[1:] == [0, 2, 4, 6]
+        assert not is_alive(process_id)
 
 
-async def test_work_that_waits_behind_a_hang_is_told_of_it_too() -> None:
-    with contextlib.closing(ParsingPool(1, work_seconds=30)) as pool:
-        await pool.run(poison.doubled, 1)
-        pool._work_seconds = 1
-        hung = asyncio.create_task(pool.run(poison.hang, 60))
-        await asyncio.sleep(0)
-        pool._work_seconds = 60
-        waiting = [asyncio.create_task(pool.run(poison.doubled, n)) for n in range(5)]
-        results = await asyncio.gather(hung, *waiting, return_exceptions=True)
-        assert [type(result) for result in results] == [PoolBrokenError] * 6
-
-
-async def test_a_death_is_told_to_the_others_when_one_was_cancelled_before() -> None:
+async def test_a_process_that_died_idle_is_replaced() -> None:
     with contextlib.closing(ParsingPool(1)) as pool:
-        await pool.run(poison.doubled, 1)
-        callers = [asyncio.create_task(pool.run(poison.hang, 60)) for _ in range(8)]
-        await asyncio.sleep(0)
-        callers[5].cancel()
-        await asyncio.wait([callers[5]])
-        os.kill(pool.process_ids()[0], signal.SIGKILL)
-        others = [caller for caller in callers if caller is not callers[5]]
-        results = await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 20)
-        assert [type(result) for result in results] == [PoolBrokenError] * 7
+        process_id = await pool.run(poison.own_process_id, None)
+        os.kill(process_id, signal.SIGKILL)
+        await until(lambda: not is_alive(process_id), what="the process to be gone")
+        assert await pool.run(poison.own_process_id, None) != process_id
+
+
+async def test_an_item_that_takes_too_much_time_is_named() -> None:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES, item_seconds=0.5))) as pool:
+        await pool.run(poison.compute, {"a": 0.3, "b": 0.3, "c": 0.3})  # more than the bound together
+        with pytest.raises(PoolBrokenError) as caught:
+            await pool.run(poison.compute, {"a": 0.1, "b": 30.0, "c": 0.1})
+        assert (caught.value.cause, caught.value.item) == (Cause.TOO_SLOW, "b")
+
+
+async def test_an_item_that_takes_too_much_memory_is_named() -> None:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES))) as pool:
+        assert await pool.run(poison.take, {"a": 5, "b": 10}) == 15
+        with pytest.raises(PoolBrokenError) as caught:
+            await pool.run(poison.take, {"a": 5, "b": 300, "c": 5})
+        assert caught.value.item == "b"
+        assert await pool.run(poison.take, {"a": 5}) == 5
+
+
+async def test_isolated_work_has_a_bound_of_its_own() -> None:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES), isolated_memory_bytes=4 * MEMORY_BYTES)) as pool:
+        assert await pool.run_isolated(poison.take, {"a": 150}) == 150
+        with pytest.raises(PoolBrokenError):
+            await pool.run_isolated(poison.take, {"a": 600})
+
+
+async def test_a_process_that_has_grown_is_replaced() -> None:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES))) as pool:
+        small = await pool.run(poison.keep, 1)
+        assert await pool.run(poison.keep, 45) == small
+        assert await pool.run(poison.keep, 1) != small
+
+
+async def test_work_in_flight_and_waiting_breaks_when_the_pool_is_closed() -> None:
+    pool = ParsingPool(1)
+    await pool.run(poison.doubled, 1)
+    work = [asyncio.create_task(pool.run(poison.hang, 60)) for _ in range(3)]
+    await asyncio.sleep(0)
+    pool.close()
+    results = await asyncio.wait_for(asyncio.gather(*work, return_exceptions=True), 20)
+    assert [type(result) for result in results] == [PoolBrokenError] * 3
 
 
 async def test_a_cancelled_caller_waits_for_no_process(pool: ParsingPool) -> None:

@@ -61,16 +61,16 @@ class _Piece:
     nodes: tuple[Node, ...] = ()
 
 
-def chunk_file(text: str, language: Language) -> ParsedText:
+def chunk_file(text: str, language: Language, *, as_text: bool = False) -> ParsedText:
     """Split a text into chunks and find its definitions; the same text always gives the same answer.
 
     Prose is cut at its headings. A language without a grammar, and a text in which the grammar gets lost, is cut at
-    blank lines.
+    blank lines; with `as_text`, any text.
     """
     lines = _lines(text)
     if not lines.rows:
         return ParsedText((), ())
-    tree = parse_text(text, language.grammar) if language.grammar else None
+    tree = parse_text(text, language.grammar) if language.grammar and not as_text else None
     if tree is not None:
         definitions = definitions_in(tree)
         pieces = _split(tree, lines, definitions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from codebase_mcp.domain import FileOutcome, FileState, ParsedFile, PreparedBatc
 from codebase_mcp.indexing.chunk import CHUNKER_VERSION, chunk_file
 from codebase_mcp.indexing.definitions import header_names
 from codebase_mcp.indexing.languages import detect_language
+from codebase_mcp.indexing.pool import working_on
 from codebase_mcp.indexing.postings import build_postings
 from codebase_mcp.indexing.read import READING_RULES_VERSION, UnreadableFile, read_source
 from codebase_mcp.indexing.roles import role_of
@@ -31,19 +32,29 @@ GRAMMARS_VERSION = version("tree-sitter-language-pack")
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """A group of captured files. `known_hashes` are the contents that need no new index (relative path → SHA-256)."""
+    """A group of captured files. `known_hashes` are the contents that need no new index (relative path → SHA-256).
+
+    With `as_text` no grammar is used.
+    """
 
     root: Path
     relative_paths: tuple[str, ...]
     known_hashes: Mapping[str, bytes]
     max_file_bytes: int
+    as_text: bool = False
 
     def halves(self) -> tuple[BatchRequest, BatchRequest]:
         middle = len(self.relative_paths) // 2
         return self._of(self.relative_paths[:middle]), self._of(self.relative_paths[middle:])
 
+    def around(self, relative_path: str) -> tuple[BatchRequest, BatchRequest, BatchRequest]:
+        """What comes before one of the files, that file, and what comes after it."""
+        index = self.relative_paths.index(relative_path)
+        paths = self.relative_paths
+        return self._of(paths[:index]), self._of(paths[index : index + 1]), self._of(paths[index + 1 :])
+
     def _of(self, paths: Sequence[str]) -> BatchRequest:
-        return BatchRequest(self.root, tuple(paths), self.known_hashes, self.max_file_bytes)
+        return replace(self, relative_paths=tuple(paths))
 
 
 def prepare_batch(request: BatchRequest) -> PreparedBatch:
@@ -51,7 +62,9 @@ def prepare_batch(request: BatchRequest) -> PreparedBatch:
     parsed: list[ParsedFile] = []
     outcomes: list[FileOutcome] = []
     for relative_path in request.relative_paths:
-        match _prepare_file(request, relative_path):
+        with working_on(relative_path):
+            prepared = _prepare_file(request, relative_path)
+        match prepared:
             case ParsedFile() as file:
                 parsed.append(file)
             case FileOutcome() as outcome:
@@ -67,12 +80,10 @@ def _prepare_file(request: BatchRequest, relative_path: str) -> ParsedFile | Fil
     if request.known_hashes.get(relative_path) == source.content_hash:
         return _outcome(relative_path, FileState.UNCHANGED, source)
     try:
-        return _parse(relative_path, source)
-    except (ValueError, RuntimeError, RecursionError, MemoryError) as error:
-        # Memory may suffice another time.
-        kept = None if isinstance(error, MemoryError) else source
+        return _parse(relative_path, source, as_text=request.as_text)
+    except (ValueError, RuntimeError, RecursionError) as error:
         reason = f"the parser failed: {type(error).__name__}: {error}"
-        return _outcome(relative_path, FileState.SKIPPED, kept, reason)
+        return _outcome(relative_path, FileState.SKIPPED, source, reason)
 
 
 def _outcome(
@@ -83,10 +94,10 @@ def _outcome(
     return FileOutcome(relative_path, state, reason, *read.stat, content_hash=read.content_hash)
 
 
-def _parse(relative_path: str, source: SourceText) -> ParsedFile:
+def _parse(relative_path: str, source: SourceText, *, as_text: bool) -> ParsedFile:
     head = source.text[:HEAD_CHARACTERS]
     language = detect_language(relative_path, head)
-    parsed = chunk_file(source.text, language)
+    parsed = chunk_file(source.text, language, as_text=as_text)
     return ParsedFile(
         relative_path=relative_path,
         size_bytes=source.size_bytes,

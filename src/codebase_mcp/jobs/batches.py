@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import deque
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobPhase, PreparedBatch
 from codebase_mcp.errors import ParsersUnavailableError
 from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch, rules_fingerprint
-from codebase_mcp.indexing.pool import PoolBrokenError
+from codebase_mcp.indexing.pool import Cause, PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
 from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.capture import refuse_an_empty_root
@@ -119,10 +120,7 @@ class Batches:
         )
         turn = files[0].ordinal
         with self._activity.step(parsing(files), turn=turn):
-            try:
-                parts = [await self._tools.pool.run(prepare_batch, request)]
-            except PoolBrokenError:
-                parts = await self._isolate(request)
+            parts = await self._parse(request)
         if not self._tools.embedder.is_service:
             return [EmbeddedBatch(part, None) for part in parts]
         with self._activity.step("waiting for the embedding service", turn=turn):
@@ -139,19 +137,40 @@ class Batches:
             if file.index_fingerprint == self._target.index_fingerprint
         }
 
+    async def _parse(self, request: BatchRequest) -> list[PreparedBatch]:
+        """In parts, where a file killed the process that was at it."""
+        if not request.relative_paths:
+            return []
+        try:
+            return [await self._tools.pool.run(prepare_batch, request)]
+        except PoolBrokenError as broken:
+            if broken.item not in request.relative_paths:
+                return await self._isolate(request)
+            before, guilty, after = request.around(broken.item)
+            alone = await self._parse_alone(guilty, broken.cause)
+        return [*await self._parse(before), alone, *await self._parse(after)]
+
     async def _isolate(self, request: BatchRequest) -> list[PreparedBatch]:
-        """Halves a group that broke its process until the guilty file stands alone, and marks that one failed."""
+        """Halves a group that broke its process, without naming a file, until the guilty one stands alone."""
+        if len(request.relative_paths) == 1:
+            return [await self._parse_alone(request, Cause.DIED)]
         try:
             return [await self._tools.pool.run_isolated(prepare_batch, request)]
         except PoolBrokenError:
-            if len(request.relative_paths) > 1:
-                first, second = request.halves()
-                return await self._isolate(first) + await self._isolate(second)
+            first, second = request.halves()
+            return await self._isolate(first) + await self._isolate(second)
+
+    async def _parse_alone(self, request: BatchRequest, cause: Cause) -> PreparedBatch:
+        """One file that broke a process: with more memory if that may help, else as text, else it has failed."""
+        as_text = replace(request, as_text=True)
+        for attempt in [as_text] if cause is Cause.TOO_SLOW else [request, as_text]:
+            with contextlib.suppress(PoolBrokenError):
+                return await self._tools.pool.run_isolated(prepare_batch, attempt)
         # Prevents: files that are given up because nothing could be parsed at all.
         if not await self._tools.pool.can_start():
             raise ParsersUnavailableError
         reason = "the process that parsed this file died or hung"
-        return [PreparedBatch((), (FileOutcome(request.relative_paths[0], FileState.FAILED, reason),), {})]
+        return PreparedBatch((), (FileOutcome(request.relative_paths[0], FileState.FAILED, reason),), {})
 
     async def _embed(self, batch: PreparedBatch) -> NDArray[np.float32]:
         vectors = await embedding.vectors_of(self._tools, self._target, self._job, batch)
@@ -250,4 +269,5 @@ def _counts(batch: PreparedBatch, states: dict[str, FileOutcome], size_bytes: in
         failed=number(FileState.FAILED),
         chunks=sum(len(file.chunks) for file in batch.files),
         bytes=size_bytes,
+        as_text=sum(file.parser_gave_up for file in batch.files),
     )

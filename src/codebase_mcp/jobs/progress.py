@@ -184,7 +184,9 @@ def complete_reasons(job: Job, told: Sequence[LeftOut]) -> list[LeftOut]:
 
 def outcome(job: Job, reasons: Sequence[LeftOut]) -> str:
     """`9 indexed, 1 unchanged, 25 skipped (20 binary, 5 too large) of 35 files, 1,234 chunks`."""
-    parts = [f"{job.files_indexed:,} indexed", f"{job.files_unchanged:,} unchanged"]
+    as_text = int(job.metadata.get("files_as_text", 0))
+    how = f" ({as_text:,} as plain text: too complex to parse)" if as_text else ""
+    parts = [f"{job.files_indexed:,} indexed{how}", f"{job.files_unchanged:,} unchanged"]
     for state, files in ((FileState.SKIPPED, job.files_skipped), (FileState.FAILED, job.files_failed)):
         if files:
             parts.append(f"{files:,} {state}{_in_brackets([one for one in reasons if one.state is state])}")

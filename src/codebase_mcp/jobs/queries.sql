@@ -189,6 +189,8 @@ WITH committed AS (
           'files_total', files_total, 'chunks_created', chunks_created + CAST(:chunks AS integer),
           'at', clock_timestamp()))
         ELSE metadata - 'block_count' - 'unexpected_errors' END
+        || CASE WHEN CAST(:as_text AS integer) = 0 THEN '{}' ELSE jsonb_build_object('files_as_text',
+          coalesce(CAST(metadata ->> 'files_as_text' AS integer), 0) + CAST(:as_text AS integer)) END
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING *
 ), event AS (
@@ -213,7 +215,8 @@ WITH mine AS (
   SET files_indexed = 0, files_unchanged = 0, chunks_created = 0, bytes_done = 0,
       bytes_total = (SELECT coalesce(sum(f.size_bytes), 0) FROM codebase_mcp.job_files f
         WHERE f.job_id = :id AND f.state IN ('pending', 'indexed', 'unchanged')),
-      metadata = metadata || jsonb_build_object('index_fingerprint', CAST(:index_fingerprint AS text))
+      metadata = (metadata - 'files_as_text')
+        || jsonb_build_object('index_fingerprint', CAST(:index_fingerprint AS text))
   WHERE id = :id AND attempt = :attempt AND status = 'running'
   RETURNING id
 ), redone AS (

@@ -85,7 +85,7 @@ class CapturedFile:
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """What one committed batch adds to the job."""
+    """What one committed batch adds to the job. `as_text` are those of the indexed that no grammar could read."""
 
     indexed: int = 0
     unchanged: int = 0
@@ -93,6 +93,7 @@ class BatchCounts:
     failed: int = 0
     chunks: int = 0
     bytes: int = 0
+    as_text: int = 0
 
     @property
     def files(self) -> int:
@@ -250,7 +251,7 @@ async def commit_batch(connection: AsyncConnection, claim: Claim, counts: BatchC
     """The fence of a batch: first statement of its transaction."""
     arguments = claim.renewal | {
         "indexed": counts.indexed, "unchanged": counts.unchanged, "skipped": counts.skipped, "failed": counts.failed,
-        "chunks": counts.chunks, "bytes": counts.bytes, "is_checkpoint": is_checkpoint,
+        "chunks": counts.chunks, "bytes": counts.bytes, "as_text": counts.as_text, "is_checkpoint": is_checkpoint,
     }  # fmt: skip
     return to_job(_held(await _row(connection, "commit_batch", arguments)))
 
