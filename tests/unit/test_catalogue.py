@@ -88,11 +88,11 @@ def test_several_repositories_are_one_corpus() -> None:
     ).files  # fmt: skip
     corpus = build_corpus([first, second])
     assert [(corpus.repository(file).name, corpus.paths[file]) for file in range(2)] == [
-        ("two", "b/router.py"), ("one", "a/cookie.py"),
+        ("one", "a/cookie.py"), ("two", "b/router.py"),
     ]  # fmt: skip
-    assert corpus.languages.tolist() == ["go", "python"]
-    assert corpus.roles.tolist() == ["test", "source"]
-    assert explained_share(corpus.stems, analyse("cookie")).tolist() == [0.0, 1.0]
+    assert corpus.languages.tolist() == ["python", "go"]
+    assert corpus.roles.tolist() == ["source", "test"]
+    assert explained_share(corpus.stems, analyse("cookie")).tolist() == [1.0, 0.0]
 
 
 def test_deleted_files_left_in_the_stem_postings_are_dropped() -> None:

@@ -78,7 +78,7 @@ def test_coverage_sums_the_best_dozen_chunks_with_decay() -> None:
 
 
 def test_a_file_without_chunks_scores_nothing_and_shifts_nobody() -> None:
-    found = scores("cookie", [parsed_file("empty.py"), parsed_file("a.py", "cookie\n"), parsed_file("end.py")])
+    found = scores("cookie", [parsed_file("a.py"), parsed_file("b.py", "cookie\n"), parsed_file("c.py")])
     assert (found.files > 0).tolist() == [False, True, False]
 
 

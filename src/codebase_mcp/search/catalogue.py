@@ -45,9 +45,12 @@ class RepositoryFiles:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Several repositories as one. Files are numbered by their first chunk, chunks through the files in that order.
+    """Several repositories as one. Files are numbered by their absolute paths, chunks through the files in that order.
 
-    File `i` has the chunks `offsets[i]` up to `offsets[i + 1]`, whose ids start at `first_chunk_ids[i]`.
+    So whatever prefers the lower number of two equals prefers the path that comes first, however the index came about.
+
+    File `i` has the chunks `offsets[i]` up to `offsets[i + 1]`, whose ids start at `first_chunk_ids[i]`. `run_starts`
+    has these first ids in ascending order, and `run_files` the files they belong to, those without chunks left out.
     `position_of_id` has the number of each chunk by its id less the first one, -1 for dead ids and at the end; None
     where too many ids are dead.
     """
@@ -63,6 +66,8 @@ class Corpus:
     first_chunk_ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
     file_of_chunk: NDArray[np.int32]
+    run_starts: NDArray[np.int64]
+    run_files: NDArray[np.int64]
     position_of_id: NDArray[np.int64] | None
     stems: StemIndex
     id_order: NDArray[np.int64]
@@ -78,19 +83,24 @@ class Corpus:
 
     def chunk_positions(self, chunk_ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """The number of each chunk in this corpus; -1 for chunks that are deleted or newer than it."""
-        if not self.file_count:
+        if not self.chunk_count:
             return np.full(len(chunk_ids), -1)
         wanted = chunk_ids.astype(np.int64)
         if self.position_of_id is None:
             return self._searched_positions(wanted)
-        places = wanted - self.first_chunk_ids[0]
+        places = wanted - self.run_starts[0]
         return np.asarray(self.position_of_id[np.clip(places, -1, len(self.position_of_id) - 1)])
 
     def _searched_positions(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-        files = np.searchsorted(self.first_chunk_ids, wanted, side="right") - 1
-        within = wanted - self.first_chunk_ids[files]
-        positions = self.offsets[files] + within
-        return np.where((files >= 0) & (positions < self.offsets[files + 1]), positions, -1)
+        runs = np.searchsorted(self.run_starts, wanted, side="right") - 1
+        files = self.run_files[runs]
+        positions = self.offsets[files] + wanted - self.first_chunk_ids[files]
+        return np.where((runs >= 0) & (positions < self.offsets[files + 1]), positions, -1)
+
+    @property
+    def newest_chunk_id(self) -> int:
+        """No file of the corpus has chunks above those of the file with this first chunk."""
+        return int(self.run_starts[-1]) if self.chunk_count else 0
 
     def chunk_ids(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         files = self.file_of_chunk[positions]
@@ -114,14 +124,14 @@ class Corpus:
 def build_corpus(parts: Sequence[RepositoryFiles]) -> Corpus:
     """Number the files and chunks of all repositories and index the words of their names."""
     owners = np.repeat(np.arange(len(parts)), [len(part.columns.ids) for part in parts])
-    first_chunk_ids = _joined(parts, lambda columns: columns.first_chunk_ids)
-    counts = _joined(parts, lambda columns: columns.chunk_counts)
-    # A file without chunks shares its first id with the next file, which must win the look-up: it comes last.
-    order = np.lexsort((counts, first_chunk_ids))
-    counts = counts[order]
+    paths = [path for part in parts for path in part.columns.paths]
+    order = np.array(_order_of_paths(parts), dtype=np.int64)
+    first_chunk_ids = _joined(parts, lambda columns: columns.first_chunk_ids)[order]
+    counts = _joined(parts, lambda columns: columns.chunk_counts)[order]
     file_ids = _joined(parts, lambda columns: columns.ids)[order]
     id_order = np.argsort(file_ids)
-    paths = [path for part in parts for path in part.columns.paths]
+    with_chunks = np.flatnonzero(counts)
+    run_files = with_chunks[np.argsort(first_chunk_ids[with_chunks])]
     roles = np.array([role for part in parts for role in part.columns.roles], dtype=np.str_)
     languages = np.array([language for part in parts for language in part.columns.languages], dtype=np.str_)
     return Corpus(
@@ -133,28 +143,35 @@ def build_corpus(parts: Sequence[RepositoryFiles]) -> Corpus:
         roles=roles[order],
         definition_counts=_joined(parts, lambda columns: columns.definition_counts)[order],
         reference_counts=_joined(parts, lambda columns: columns.reference_counts)[order],
-        first_chunk_ids=first_chunk_ids[order],
+        first_chunk_ids=first_chunk_ids,
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
         file_of_chunk=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        position_of_id=_positions_by_id(first_chunk_ids[order], counts),
+        run_starts=first_chunk_ids[run_files],
+        run_files=run_files,
+        position_of_id=_positions_by_id(first_chunk_ids[with_chunks], counts[with_chunks]),
         stems=_stem_index(parts, file_ids[id_order], id_order),
         id_order=id_order,
         sorted_ids=file_ids[id_order],
     )
 
 
+def _order_of_paths(parts: Sequence[RepositoryFiles]) -> list[int]:
+    paths = [f"{part.repository.path.rstrip('/')}/{path}" for part in parts for path in part.columns.paths]
+    return sorted(range(len(paths)), key=paths.__getitem__)
+
+
 def _positions_by_id(first_chunk_ids: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Looking a number up is ten times as fast as searching for it, which is felt from a hundred thousand chunks on."""
     if not len(counts):
         return None
-    chunk_count, ends = int(counts.sum()), first_chunk_ids + counts
-    span = int(ends.max() - first_chunk_ids[0])
+    chunk_count, ends, lowest = int(counts.sum()), first_chunk_ids + counts, first_chunk_ids.min()
+    span = int(ends.max() - lowest)
     if span > MOST_IDS_PER_CHUNK * chunk_count:
         return None
     positions = np.full(span + 1, -1)
     numbers = np.arange(chunk_count)
     run_starts = np.cumsum(counts) - counts
-    positions[numbers + np.repeat(first_chunk_ids - first_chunk_ids[0] - run_starts, counts)] = numbers
+    positions[numbers + np.repeat(first_chunk_ids - lowest - run_starts, counts)] = numbers
     return positions
 
 

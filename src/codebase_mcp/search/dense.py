@@ -103,12 +103,16 @@ def _restriction(
 
 
 def _known(corpus: Corpus, found: Sequence[tuple[int, float]]) -> Nearest:
-    ids = list(dict.fromkeys(file_id for file_id, cosine in found if not math.isnan(cosine)))
-    positions = corpus.file_positions(ids).tolist()
-    pairs = list(zip(ids, positions, strict=True))
+    best: dict[int, float] = {}
+    for file_id, cosine in found:
+        if not math.isnan(cosine):
+            best.setdefault(file_id, cosine)
+    positions = dict(zip(best, corpus.file_positions(list(best)).tolist(), strict=True))
+    known = [file_id for file_id, position in positions.items() if position >= 0]
+    known.sort(key=lambda file_id: (-best[file_id], positions[file_id]))
     return Nearest(
-        files=[position for _, position in pairs if position >= 0][:NEAREST_FILES],
-        unknown_ids=[file_id for file_id, position in pairs if position < 0],
+        files=[positions[file_id] for file_id in known[:NEAREST_FILES]],
+        unknown_ids=[file_id for file_id, position in positions.items() if position < 0],
     )
 
 

@@ -44,7 +44,7 @@ def score_chunks(
     Files that are not `allowed`, and chunks that are not `of_kind`, score nothing.
     """
     chunks = np.zeros(corpus.chunk_count, dtype=np.float32)
-    newest = int(corpus.first_chunk_ids[-1]) if corpus.file_count else 0
+    newest = corpus.newest_chunk_id
     newer: list[NDArray[np.int64]] = []
     for term, ids, impacts in _by_term(rows):
         positions = corpus.chunk_positions(ids)

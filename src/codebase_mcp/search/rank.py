@@ -30,6 +30,7 @@ DEFINING_CANDIDATES = 10
 PLAUSIBLE_BY_SIGNAL = 1_000
 COSINE_IN_CHUNK = 0.7
 RUN_IN_CHUNK = 1.0
+SCORE_DIGITS = 4
 LINE_IN_CHUNK = 2.0
 _COPIED = (Role.GENERATED, Role.VENDORED)
 
@@ -180,12 +181,15 @@ def _mean(values: Mapping[str, float], tokens: Sequence[str]) -> float:
 
 
 def rank_files(evidence: Evidence, cosines: HeaderCosines, files: Sequence[int]) -> list[RankedFile]:
-    """Candidates by falling score; equal ones by path."""
+    """Candidates by falling score, to the digits that are shown; equal ones by path, which files are numbered by."""
     if not files:
         return []
     parts = contributions(features_of(evidence, cosines, files)).T.tolist()
-    ranked = [RankedFile(file, sum(values), tuple(values)) for file, values in zip(files, parts, strict=True)]
-    return sorted(ranked, key=lambda item: (-item.score, evidence.corpus.paths[item.file]))
+    ranked = [
+        RankedFile(file, round(sum(values), SCORE_DIGITS), tuple(values))
+        for file, values in zip(files, parts, strict=True)
+    ]
+    return sorted(ranked, key=lambda item: (-item.score, item.file))
 
 
 def best_chunks(

@@ -16,6 +16,7 @@ from codebase_mcp.search import dense, lexical, places, rank, scope, snippets, s
 from codebase_mcp.search.catalogue import Catalogue, Corpus
 from codebase_mcp.search.coverage import Coverage, ProjectIndex, freshness_of, project_index
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
+from codebase_mcp.search.frequencies import live_frequencies
 from codebase_mcp.search.models import Origin, RelatedAnswer, SearchRequest
 from codebase_mcp.search.places import FilePath
 from codebase_mcp.search.query import Query, analyse
@@ -166,7 +167,7 @@ class _Relating:
         names = [term for term in content_terms(self.chunk.content) if term.startswith(JOINED)]
         joined = frozenset(stem(name.removeprefix(JOINED)) for name in names)
         query = replace(analyse(""), weights=dict.fromkeys(names, 1.0), joined=joined)
-        frequencies = await search_store.document_frequencies(self.connection, self.schema, self._ids, names)
+        frequencies = await live_frequencies(self.connection, self.schema, self.corpus, self._ids, names)
         return wording.rarest(query, frequencies, self.corpus.chunk_count)
 
     @property

@@ -28,6 +28,7 @@ from codebase_mcp.search import (
 from codebase_mcp.search.catalogue import Catalogue, Corpus
 from codebase_mcp.search.coverage import Coverage, coverage_of, freshness_of, nothing_indexed
 from codebase_mcp.search.dense import NO_COSINES, HeaderCosines, QueryVector
+from codebase_mcp.search.frequencies import live_frequencies
 from codebase_mcp.search.kinds import KindCatalogue
 from codebase_mcp.search.models import SearchAnswer, SearchHit, SearchRequest
 from codebase_mcp.search.query import Query, analyse
@@ -205,7 +206,7 @@ class _Looking:
         if len(query.weights) <= wording.MAX_TERMS:
             return query, ()
         ids = [repository.id for repository in self.corpus.repositories]
-        found = await search_store.document_frequencies(self.connection, self.schema, ids, list(query.weights))
+        found = await live_frequencies(self.connection, self.schema, self.corpus, ids, list(query.weights))
         return wording.rarest(query, found, self.corpus.chunk_count), (wording.shortened(len(query.weights)),)
 
     async def _of_kind(self, filters: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
@@ -363,7 +364,7 @@ def hit_of(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet
         content=snippet.content,
         content_form=snippet.form,
         content_start_line=snippet.start_line,
-        score=round(item.score, 4),
+        score=item.score,
         repository=corpus.repository(item.file).name,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from codebase_mcp.complaints import LETTERS_FOR_A_MISTAKE, MOST_MISTAKES, edit_distance
+from codebase_mcp.search.lexical import highest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,10 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Folded names; `pairs` are the byte pairs of their text, a line feed around each, `starts` where each begins."""
+    """Folded names in their order.
+
+    `pairs` are the byte pairs of their text, a line feed around each, and `starts` where each begins.
+    """
 
     names: tuple[str, ...]
     pairs: NDArray[np.uint16]
@@ -63,13 +67,12 @@ def most_alike(vocabulary: Vocabulary, asked: str) -> list[Alike]:
     if not vocabulary.names or not asked:
         return []
     shares = _shares(vocabulary, asked)
-    best = np.argpartition(-shares, min(COMPARED, len(shares)) - 1)[:COMPARED]
+    best = highest(shares, COMPARED)
     found = [
         Alike(
             vocabulary.names[place], edit_distance(asked, vocabulary.names[place][:LONGEST_NAME]), float(shares[place])
         )
         for place in best.tolist()
-        if shares[place] > 0
     ]
     return sorted(
         found, key=lambda item: (item.errors if item.has_few_errors(asked) else COMPARED, -item.share, item.name)

@@ -180,8 +180,9 @@ def explained_share(index: StemIndex, query: Query) -> NDArray[np.float64]:
     matches = match_vocabulary(index, query)
     if not matches:
         return np.zeros(len(index.file_idf))
-    numbers = np.fromiter(matches, np.int64, len(matches))
-    values = np.fromiter(matches.values(), np.float64, len(matches)) * index.idf[numbers]
+    # Sums of fractions depend on their order, and sets have another one in each process.
+    numbers = np.array(sorted(matches), dtype=np.int64)
+    values = np.array([matches[number] for number in numbers.tolist()]) * index.idf[numbers]
     starts, ends = index.offsets[numbers], index.offsets[numbers + 1]
     places = np.concatenate([np.arange(start, end) for start, end in zip(starts, ends, strict=True)])
     total = _sums(index.files[places], np.repeat(values, ends - starts), len(index.file_idf))

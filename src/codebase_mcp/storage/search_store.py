@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -142,6 +142,18 @@ async def document_frequencies(
     return {term: int(df) for term, df in await connection.execute(statement, arguments)}
 
 
+async def chunks_with_terms(
+    connection: AsyncConnection, schema: str, repository_ids: Sequence[int], terms: Sequence[str]
+) -> list[tuple[str, bytes]]:
+    """(term, chunk ids) from the postings, deleted chunks included; a term may come several times."""
+    statement = sa.text(
+        f"SELECT term, ids FROM {schema}.lexical_postings"
+        " WHERE repository_id = ANY(:repository_ids) AND space = 'chunk' AND term = ANY(:terms)"
+    )
+    arguments = {"repository_ids": list(repository_ids), "terms": list(terms)}
+    return [(term, ids) for term, ids in await connection.execute(statement, arguments)]
+
+
 async def symbols_named(
     connection: AsyncConnection, repository_ids: Sequence[int], folded_names: Sequence[str]
 ) -> list[SymbolRow]:
@@ -156,10 +168,18 @@ async def symbols_named(
             symbols.folded_name == sa.any_(sa.literal(list(folded_names), sa.ARRAY(sa.Text))),
             symbols.repository_id == sa.any_(sa.literal(list(repository_ids), sa.ARRAY(sa.BigInteger))),
         )
-        .order_by(symbols.is_declaration, symbols.depth, (symbols.start_line - symbols.end_line), symbols.file_id)
+        .join(tables.code_files, tables.code_files.c.id == symbols.file_id)
+        .join(tables.repositories, tables.repositories.c.id == symbols.repository_id)
+        .order_by(symbols.is_declaration, symbols.depth, (symbols.start_line - symbols.end_line), *in_order_of_paths())
         .limit(MAX_SYMBOL_ROWS)
     )  # fmt: skip
     return [SymbolRow(*row) for row in await connection.execute(statement)]
+
+
+def in_order_of_paths() -> tuple[sa.ColumnElement[Any], ...]:
+    """How definitions are ordered that are equal otherwise: never by a row's number, which depends on the history."""
+    path, root = tables.code_files.c.relative_path, tables.repositories.c.path
+    return root.collate("C"), path.collate("C"), tables.symbols.c.start_line, tables.symbols.c.name.collate("C")
 
 
 # A sub-select is evaluated once for the whole statement; a cast parameter might be parsed anew for each row.
@@ -176,19 +196,15 @@ async def nearest_files_by_scan(
     only: Restriction | None,
     limit: int,
 ) -> list[tuple[int, float]]:
-    """(file id, best cosine) of the files nearest to a vector, exactly."""
+    """(file id, best cosine) of the files nearest to a vector, exactly: `limit` of them and the equals of the last."""
     restriction = "" if only is None else f" AND {only.column} = ANY(:only)"
     statement = sa.text(
         f"SELECT file_id, 1 - min(vector <=> {_QUERY}) AS cosine FROM {schema}.embeddings"
         f" WHERE repository_id = ANY(:repository_ids) AND model_id = :model{restriction}"
-        " GROUP BY file_id ORDER BY 2 DESC, file_id LIMIT :limit"
+        f" GROUP BY file_id HAVING min(vector <=> {_QUERY}) <> 'NaN'"
+        f" ORDER BY 2 DESC FETCH FIRST {limit:d} ROWS WITH TIES"
     )
-    arguments: dict[str, object] = {
-        "vector": vector,
-        "repository_ids": list(repository_ids),
-        "model": model,
-        "limit": limit,
-    }
+    arguments: dict[str, object] = {"vector": vector, "repository_ids": list(repository_ids), "model": model}
     if only is not None:
         arguments["only"] = list(only.ids)
     return [(file_id, cosine) for file_id, cosine in await connection.execute(statement, arguments)]
@@ -250,7 +266,7 @@ async def chunks_with_lines(
     statement = sa.text(
         f"SELECT DISTINCT c.id, c.start_line, c.end_line FROM {schema}.code_chunks c"
         " JOIN unnest(CAST(:file_ids AS bigint[]), CAST(:lines AS integer[])) AS place(file_id, line)"
-        " ON c.file_id = place.file_id AND place.line BETWEEN c.start_line AND c.end_line"
+        " ON c.file_id = place.file_id AND place.line BETWEEN c.start_line AND c.end_line ORDER BY c.id"
     )
     arguments = {"file_ids": [file_id for file_id, _ in places], "lines": [line for _, line in places]}
     return [ChunkLines(*row) for row in await connection.execute(statement, arguments)]

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from codebase_mcp.storage import tables
+from codebase_mcp.storage.search_store import in_order_of_paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +88,9 @@ async def _found(
             symbols.file_id == sa.any_(sa.literal(list(which.file_ids), sa.ARRAY(sa.BigInteger)))
         )
     length = symbols.start_line - symbols.end_line
-    order = (*first, symbols.is_declaration, symbols.depth, length, symbols.file_id, symbols.start_line)
+    order = (*first, symbols.is_declaration, symbols.depth, length, *in_order_of_paths())
+    statement = statement.join(tables.code_files, tables.code_files.c.id == symbols.file_id)
+    statement = statement.join(tables.repositories, tables.repositories.c.id == symbols.repository_id)
     return [DefinitionRow(*row) for row in await connection.execute(statement.order_by(*order).limit(MAX_ROWS))]
 
 
