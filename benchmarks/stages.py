@@ -136,7 +136,7 @@ async def time_stages(database: Database, settings: Settings, batches: Sequence[
 async def _new_target(database: Database, embedder: Embedder, schema: str) -> Target:
     await migrate_project(database, schema)
     async with database.transaction("writers", schema) as connection:
-        repository = await projects.ensure_repository(connection, "/stages", "stages")
+        repository = await projects.ensure_repository(connection, "stages", "/stages", "stages")
         model_id = await projects.ensure_model(connection, embedder.identity, embedder.dimensions)
     return Target(schema, repository.id, model_id, index_fingerprint(embedder.identity), uuid4())
 

@@ -16,6 +16,7 @@ from codebase_mcp.settings import Settings
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.embedded import ensure_running, stop
 from tests.support.databases import PatientDatabase
+from tests.support.jobs import HOST
 from tests.support.postgres import (
     FAST_AND_LOOSE,
     TestServer,
@@ -103,7 +104,9 @@ def database_url(postgres: TestServer) -> Iterator[str]:
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=SecretStr(database_url), data_dir=tmp_path / "data", min_free_disk_bytes=0)
+    return Settings(
+        database_url=SecretStr(database_url), data_dir=tmp_path / "data", min_free_disk_bytes=0, host_id=HOST.id
+    )
 
 
 @pytest.fixture

@@ -72,6 +72,10 @@ class JobReport(Answer):
         description="From the pace of the last half minute or so; null when not known."
     )
     is_waiting_for_worker: bool = Field(description="True when the worker died and nobody has taken over yet.")
+    host: str | None = Field(default=None, description="The host that its repository is on; null: this one.")
+    is_waiting_for_host: bool = Field(
+        default=False, description="True when only a worker on that host can go on with it, and none does."
+    )
     is_stalled: bool = Field(description="Running, but without any progress for over a minute.")
     stalled_reason: str | None = Field(description="Since when it stands still, and at what.")
     left_out_files: list[LeftOutFile] = Field(description="The first 20 skipped or failed files.")
@@ -100,6 +104,10 @@ class JobSummary(Answer):
     error_message: str | None
     is_stalled: bool = Field(description="Running, but without any progress for over a minute.")
     is_overdue: bool = Field(description="Running or blocked for over 7 days: worth a look, never deleted.")
+    host: str | None = Field(default=None, description="The host that its repository is on; null: this one.")
+    is_waiting_for_host: bool = Field(
+        default=False, description="True when only a worker on that host can go on with it, and none does."
+    )
 
 
 class JobList(Answer):
@@ -193,6 +201,7 @@ class RepositoryReport(Answer):
     repository_id: int | None = Field(description="Null while its first job has not begun.")
     name: str
     path: str
+    host: str | None = Field(default=None, description="The host that its tree is on; null: this one.")
     state: Literal["ready", "indexing", "incomplete"]
     progress_percentage: int | None = Field(description="Of the active job, when there is one.")
     active_job_id: UUID | None
@@ -216,6 +225,15 @@ class RemovedRepository(Answer):
     project_id: str
     files_removed: int
     chunks_removed: int
+    message: str
+
+
+class AdoptedRepository(Answer):
+    repository_id: int | None = Field(description="Null when it has no index yet.")
+    path: str
+    project_id: str
+    from_host: str = Field(description="The host that it belonged to.")
+    active_jobs: int = Field(description="Its jobs that go on here.")
     message: str
 
 

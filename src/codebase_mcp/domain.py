@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RUNNING_JOBS = 3
+_MADE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+HOST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 PROJECT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 INDEX_ID_LIMIT = 2**32 - 1
 """Chunk and file ids are stored in postings as unsigned 32-bit numbers."""
@@ -197,6 +199,30 @@ class PreparedBatch:
     postings: dict[PostingSpace, Postings]
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where trees are and workers run. `id` tells hosts from each other, `name` is for people."""
+
+    id: str
+    name: str
+
+
+NO_HOST = "no known host"
+
+
+def host_label(host_id: str | None, name: str | None, own: Host | None) -> str | None:
+    """What people call the host of a repository or job when it is not their own; None when it is."""
+    if host_id == (None if own is None else own.id):
+        return None
+    if host_id is None:
+        return NO_HOST
+    # Who chose an identity chose a name for people as well; a made one says nothing to them.
+    is_made = _MADE_ID.fullmatch(host_id) is not None
+    if not is_made or not name:
+        return host_id
+    return name if own is None or name != own.name else f"{name} ({host_id[:8]})"
+
+
 class Job(BaseModel):
     """One row of `indexing_jobs`."""
 
@@ -207,6 +233,7 @@ class Job(BaseModel):
     repo_path: str
     repo_name: str
     project_id: str
+    host_id: str | None
     force_reindex: bool
     status: JobStatus
     phase: JobPhase
@@ -242,6 +269,11 @@ class Job(BaseModel):
     recent_seconds: float
     recent_bytes: float
     recent_files: float
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """The host and the path of its repository."""
+        return self.host_id, self.repo_path
 
     @property
     def files_done(self) -> int:

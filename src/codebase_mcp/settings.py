@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from codebase_mcp import config_file
 from codebase_mcp.complaints import closest, shown
-from codebase_mcp.domain import PROJECT_ID_PATTERN
+from codebase_mcp.domain import HOST_ID_PATTERN, PROJECT_ID_PATTERN
 from codebase_mcp.errors import InvalidInputError
 from codebase_mcp.offer import AnswerForm, ToolProfile
 
@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     embedding_timeout_seconds: float = Field(30.0, gt=0, le=600, description="How long the service may take to answer.")
     embedding_max_characters: int = Field(
         4_000, ge=100, le=100_000, description="Of each chunk, at most this much is sent to the service."
+    )
+    host_id: str | None = Field(
+        None, description="Identity of this host in a database that several share; empty: made once, kept in data_dir."
     )
     data_dir: Path = Field(default_factory=default_data_dir, description="Embedded database, locks and logs.")
     project_id: str = Field("default", description="Project used when neither the call nor a config file names one.")
@@ -153,6 +156,13 @@ class Settings(BaseSettings):
             return data_dir.expanduser().absolute()
         except RuntimeError:
             raise ValueError("must begin with ~/ or /: there is no such user") from None
+
+    @field_validator("host_id")
+    @classmethod
+    def _nameable(cls, host_id: str | None) -> str | None:
+        if host_id is not None and not HOST_ID_PATTERN.fullmatch(host_id):
+            raise ValueError("must be 1 to 100 letters, digits, dots, hyphens and underscores")
+        return host_id
 
     @field_validator("project_id")
     @classmethod

@@ -68,33 +68,33 @@ async def _sentences(connection: AsyncConnection, statement: str, **arguments: o
 class _Replay:
     """All jobs' states, transition by transition, in the order in which they took effect."""
 
-    status: dict[Any, str] = field(default_factory=dict)
-    active: dict[tuple[str, str], set[Any]] = field(default_factory=lambda: defaultdict(set))
+    status: dict[Any, tuple[str | None, str]] = field(default_factory=dict)
+    active: dict[tuple[str, str | None, str], set[Any]] = field(default_factory=lambda: defaultdict(set))
     found: list[str] = field(default_factory=list)
 
     def take(self, row: sa.RowMapping) -> None:
-        job_id, status = row["job_id"], row["status"]
-        repository = self.active[row["project_id"], row["repo_path"]]
+        job_id, status, host_id = row["job_id"], row["status"], row["host_id"]
+        repository = self.active[row["project_id"], host_id, row["repo_path"]]
         repository.discard(job_id)
         self.status.pop(job_id, None)
         if row["operation"] == "DELETE":
             if status in ACTIVE and row["writer"] not in TEST_WRITERS:
                 self.found.append(f"the active job {job_id} was deleted")
             return
-        self.status[job_id] = status
+        self.status[job_id] = host_id, status
         if status in ACTIVE:
             repository.add(job_id)
         if len(repository) > 1:
             self.found.append(f"{len(repository)} active jobs for {row['repo_path']} at {row['at']}")
-        running = sum(one == "running" for one in self.status.values())
+        running = sum(one == (host_id, "running") for one in self.status.values())
         if running > MAX_RUNNING_JOBS:
             self.found.append(f"{running} jobs were running at {row['at']}")
 
 
 async def slots_and_repositories(connection: AsyncConnection) -> list[str]:
-    """Never more than three running jobs, never two active ones of one repository, no active job deleted."""
+    """Of a host never more than three running jobs, never two active ones of one repository, no active job deleted."""
     replay = _Replay()
-    columns = "job_id, project_id, repo_path, operation, status, at, writer"
+    columns = "job_id, project_id, host_id, repo_path, operation, status, at, writer"
     # Of one job only what changes its status matters here.
     for row in await _rows(
         connection,

@@ -17,7 +17,7 @@ CREATE SEQUENCE ledger.order_of_writes;
 CREATE TABLE ledger.transitions (
   id bigint PRIMARY KEY DEFAULT nextval('ledger.order_of_writes'),
   at timestamptz NOT NULL DEFAULT clock_timestamp(), xid bigint NOT NULL, pid integer NOT NULL, writer text NOT NULL,
-  operation text NOT NULL, job_id uuid NOT NULL, project_id text NOT NULL, repo_path text NOT NULL,
+  operation text NOT NULL, job_id uuid NOT NULL, project_id text NOT NULL, host_id text, repo_path text NOT NULL,
   old_status text, status text NOT NULL, old_attempt integer, attempt integer NOT NULL, old_worker_id uuid,
   worker_id uuid, slot smallint, old_progress smallint, progress smallint NOT NULL, old_files_indexed integer,
   files_indexed integer NOT NULL, old_lease timestamptz, lease timestamptz, retry_at timestamptz, error_type text);
@@ -41,12 +41,12 @@ CREATE FUNCTION ledger.note_transition() RETURNS trigger LANGUAGE plpgsql SECURI
 DECLARE kept codebase_mcp.indexing_jobs := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 DECLARE old_one codebase_mcp.indexing_jobs := CASE WHEN TG_OP = 'INSERT' THEN NULL ELSE OLD END;
 BEGIN
-  INSERT INTO ledger.transitions (xid, pid, writer, operation, job_id, project_id, repo_path, old_status, status,
-    old_attempt, attempt, old_worker_id, worker_id, slot, old_progress, progress, old_files_indexed, files_indexed,
-    old_lease, lease, retry_at, error_type)
+  INSERT INTO ledger.transitions (xid, pid, writer, operation, job_id, project_id, host_id, repo_path, old_status,
+    status, old_attempt, attempt, old_worker_id, worker_id, slot, old_progress, progress, old_files_indexed,
+    files_indexed, old_lease, lease, retry_at, error_type)
   VALUES (CAST(CAST(pg_current_xact_id() AS text) AS bigint), pg_backend_pid(), current_setting('application_name'),
-    TG_OP, kept.id, kept.project_id, kept.repo_path, old_one.status, kept.status, old_one.attempt, kept.attempt,
-    old_one.worker_id, kept.worker_id, kept.slot, old_one.progress_percentage, kept.progress_percentage,
+    TG_OP, kept.id, kept.project_id, kept.host_id, kept.repo_path, old_one.status, kept.status, old_one.attempt,
+    kept.attempt, old_one.worker_id, kept.worker_id, kept.slot, old_one.progress_percentage, kept.progress_percentage,
     old_one.files_indexed, kept.files_indexed, old_one.lease_expires_at, kept.lease_expires_at, kept.retry_at,
     kept.error_type);
   RETURN NULL;

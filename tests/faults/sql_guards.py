@@ -7,7 +7,7 @@ from tests.faults.mutation import Edit, Mutant
 SQL = "src/codebase_mcp/jobs/queries.sql"
 STORE = "src/codebase_mcp/jobs/store.py"
 TABLES = "src/codebase_mcp/storage/tables.py"
-MIGRATION = "src/codebase_mcp/storage/migrations/control/versions/v0001_control_tables.py"
+MIGRATION = "src/codebase_mcp/storage/migrations/control/versions/v0003_hosts_and_file_identity.py"
 
 CLAIMS = "tests/integration/test_job_claims.py"
 FENCE = "tests/integration/test_job_fence.py"
@@ -16,6 +16,9 @@ RUNS = "tests/integration/test_job_runner.py"
 TROUBLE = "tests/integration/test_job_trouble.py"
 UNLUCKY = "tests/integration/test_job_guards.py"
 SUSPECTS = "tests/integration/test_job_suspects.py"
+HOSTS = "tests/integration/test_hosts.py"
+ADOPTION = "tests/integration/test_adoption.py"
+UPGRADED = "tests/integration/test_unowned.py"
 ZOMBIES = "tests/faults/test_zombies.py"
 RACES = "tests/faults/test_claims.py"
 HISTORIES = "tests/integration/test_job_state_machine.py::test_every_history_of_calls_leaves_what_the_model_foretells"
@@ -111,9 +114,13 @@ TOKENS = (
     ),
 )
 
+ACTIVE_CONFLICT = (
+    "ON CONFLICT (project_id, host_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING"
+)
+DROP_SLOT_INDEX = 'op.drop_index("one_job_per_slot", "indexing_jobs", schema=SCHEMA)'
 NO_SLOT_INDEX = (
-    Edit(TABLES, '"one_job_per_slot", indexing_jobs.c.slot, unique=True', '"one_job_per_slot", indexing_jobs.c.slot'),
-    Edit(MIGRATION, "\"status = 'running'\", unique=True", "\"status = 'running'\""),
+    Edit(TABLES, "unique=True,", "", within='sa.Index(\n    "one_job_per_slot"'),
+    Edit(MIGRATION, 'replace_index("one_job_per_slot", ["host_id", "slot"], RUNNING)', DROP_SLOT_INDEX),
 )
 INDEXES = (
     Mutant(
@@ -133,13 +140,17 @@ INDEXES = (
         "`one_active_job_per_repository` is no unique index; `start` looks before it inserts",
         (
             Edit(TABLES, "unique=True,", "", within='sa.Index(\n    "one_active_job_per_repository"'),
-            Edit(MIGRATION, 'f"status IN {ACTIVE}", unique=True', 'f"status IN {ACTIVE}"'),
+            Edit(
+                MIGRATION,
+                'replace_index("one_active_job_per_repository", ["project_id", "host_id", "repo_path"], ACTIVE)',
+                'op.drop_index("one_active_job_per_repository", "indexing_jobs", schema=SCHEMA)',
+            ),
             _sql("start", "VALUES (", "SELECT * FROM (VALUES ("),
             _sql(
                 "start",
-                "ON CONFLICT (project_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING",
+                ACTIVE_CONFLICT,
                 ") AS new WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs WHERE project_id = :project_id"
-                " AND repo_path = :repo_path AND status IN ('pending', 'running', 'blocked'))",
+                " AND host_id = :host_id AND repo_path = :repo_path AND status IN ('pending', 'running', 'blocked'))",
             ),
         ),
         (f"{CLAIMS}::test_twenty_starts_of_one_repository_at_once_give_one_job", HISTORIES),
@@ -147,14 +158,91 @@ INDEXES = (
     Mutant(
         "the active job is found",
         "`start` without `ON CONFLICT`",
+        (_sql("start", ACTIVE_CONFLICT, ""),),
+        (f"{CLAIMS}::test_twenty_starts_of_one_repository_at_once_give_one_job",),
+    ),
+)
+
+HOSTING = (
+    Mutant(
+        "host of claim",
+        "a worker claims the jobs of every host",
         (
-            _sql(
-                "start",
-                "ON CONFLICT (project_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING",
+            _sql("claim", "WHERE host_id = :host_id AND (status = 'pending'", "WHERE (status = 'pending'"),
+            _sql("claim", "WHERE host_id = :host_id AND ((status", "WHERE ((status"),
+        ),
+        (f"{HOSTS}::test_a_job_is_claimed_on_its_own_host_only",),
+    ),
+    Mutant(
+        "host of a take-over",
+        "a worker takes over the orphans of every host",
+        (_sql("claim", "WHERE host_id = :host_id AND ((status", "WHERE ((status"),),
+        (f"{HOSTS}::test_an_orphan_is_taken_over_on_its_own_host_only",),
+    ),
+    Mutant(
+        "slots of a host",
+        "running jobs of other hosts take up slots",
+        (_sql("claim", "WHERE r.host_id = :host_id AND r.status", "WHERE r.status"),),
+        (f"{HOSTS}::test_each_host_has_its_own_slots",),
+    ),
+    Mutant(
+        "host of a start",
+        "a start on another host joins the job at the same path",
+        (
+            _sql("active_job", "AND host_id = :host_id ", ""),
+            _sql("start", "ON CONFLICT (project_id, host_id, repo_path)", "ON CONFLICT (project_id, repo_path)"),
+            Edit(
+                MIGRATION,
+                'replace_index("one_active_job_per_repository", ["project_id", "host_id", "repo_path"], ACTIVE)',
+                "pass",
+            ),
+            Edit(
+                TABLES,
+                "    indexing_jobs.c.host_id,\n",
                 "",
+                within='sa.Index(\n    "one_active_job_per_repository"',
             ),
         ),
-        (f"{CLAIMS}::test_twenty_starts_of_one_repository_at_once_give_one_job",),
+        (f"{HOSTS}::test_the_same_path_on_two_hosts_is_two_repositories",),
+    ),
+    Mutant(
+        "hosts of waiting work",
+        "a server starts workers for the jobs of other hosts",
+        (_sql("waiting_work", "WHERE host_id = :host_id AND status IN", "WHERE status IN"),),
+        (f"{HOSTS}::test_the_work_of_another_host_is_none_of_this_one",),
+    ),
+    Mutant(
+        "programs of the older revision",
+        "a worker that knows no hosts can claim",
+        (
+            Edit(MIGRATION, "\"status <> 'running' OR claimed_attempt = attempt\"", '"true"'),
+            Edit(TABLES, "\"status <> 'running' OR claimed_attempt = attempt\"", '"true"'),
+        ),
+        (f"{UPGRADED}::test_a_program_of_the_older_revision_claims_nothing",),
+    ),
+    Mutant(
+        "adoption of the living",
+        "a repository is taken from a host that works on it",
+        (
+            _sql(
+                "prepare_adoption",
+                "status = 'running' AND lease_expires_at >= clock_timestamp() AS is_living",
+                "false AS is_living",
+            ),
+        ),
+        (f"{ADOPTION}::test_what_a_living_worker_is_at_is_not_adopted",),
+    ),
+    Mutant(
+        "one owner",
+        "a host takes a repository of the older revision that another one took in the same moment",
+        (
+            Edit(
+                "src/codebase_mcp/storage/hosts.py",
+                '" WHERE r.host_id IS NOT DISTINCT FROM CAST(:from_host AS text) AND',
+                '" WHERE (true OR r.host_id IS NOT DISTINCT FROM CAST(:from_host AS text)) AND',
+            ),
+        ),
+        (f"{UPGRADED}::test_of_two_hosts_that_open_at_once_one_owns_a_repository",),
     ),
 )
 
@@ -423,4 +511,4 @@ KEEPING = (
     ),
 )
 
-MUTANTS = (*TOKENS, *INDEXES, *CLAIMING, *RECORDING, *KEEPING)
+MUTANTS = (*TOKENS, *INDEXES, *HOSTING, *CLAIMING, *RECORDING, *KEEPING)

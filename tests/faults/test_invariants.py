@@ -85,17 +85,17 @@ PLANTS = [
     pytest.param(
         rules.slots_and_repositories,
         "DROP INDEX codebase_mcp.one_job_per_slot;"
-        f"INSERT INTO {JOBS} (id, repo_path, repo_name, project_id, status, slot, worker_id, lease_expires_at)"
-        " SELECT gen_random_uuid(), '/src/' || n, 'n', 'default', 'running', 1, gen_random_uuid(), now()"
-        " FROM generate_series(1, 3) n",
+        f"INSERT INTO {JOBS} (id, repo_path, repo_name, project_id, host_id, status, slot, worker_id, lease_expires_at)"
+        " SELECT gen_random_uuid(), '/src/' || n, 'n', 'default', host_id, 'running', 1, gen_random_uuid(), now()"
+        f" FROM generate_series(1, 3) n, {JOBS} WHERE repo_name = 'barn'",
         "4 jobs were running at",
         id="a fourth running job",
     ),
     pytest.param(
         rules.slots_and_repositories,
         "DROP INDEX codebase_mcp.one_active_job_per_repository;"
-        f"INSERT INTO {JOBS} (id, repo_path, repo_name, project_id)"
-        " VALUES (gen_random_uuid(), '/src/barn', 'barn', 'default')",
+        f"INSERT INTO {JOBS} (id, repo_path, repo_name, project_id, host_id)"
+        f" SELECT gen_random_uuid(), '/src/barn', 'barn', 'default', host_id FROM {JOBS} WHERE id = {BARN_JOB}",
         "2 active jobs for /src/barn",
         id="two jobs of one repository",
     ),
@@ -114,7 +114,7 @@ PLANTS = [
     ),
     pytest.param(
         rules.attempts_only_rise,
-        f"UPDATE {JOBS} SET attempt = attempt - 1 WHERE id = {BARN_JOB}",
+        f"UPDATE {JOBS} SET attempt = attempt - 1, claimed_attempt = attempt - 1 WHERE id = {BARN_JOB}",
         "went from 1 to 0",
         id="an attempt given back",
     ),

@@ -16,11 +16,11 @@ from codebase_mcp.indexing.embed import local_embedder, open_embedder
 from codebase_mcp.indexing.pipeline import index_fingerprint
 from codebase_mcp.indexing.survey import Amount, Survey
 from codebase_mcp.jobs import estimate as pace
-from codebase_mcp.jobs import store
 from codebase_mcp.jobs.history import history
 from codebase_mcp.service import Service, estimate
 from codebase_mcp.storage.database import Database
 from tests.support import jobs
+from tests.support.jobs import HOST
 from tests.support.repositories import git, git_settings
 from tests.support.runs import SERVED, SHOP, Bench, everything
 
@@ -138,7 +138,7 @@ async def test_the_job_that_runs_is_named(service: Service, bench: Bench) -> Non
 async def test_a_disk_that_would_stop_a_start_is_a_warning(bench: Bench) -> None:
     settings = bench.settings.model_copy(update=SERVED | {"min_free_disk_bytes": 10**18, "database_url": None})
     indexed = estimate.Indexed(None, {}, {}, [], None, (await _past(bench.database)))
-    [warning] = estimate._warnings(settings, estimate.Request(bench.root, "default", False), indexed)
+    [warning] = estimate._warnings(settings, estimate.Request(bench.root, "default", HOST.id, False), indexed)
     assert "1,000,000,000,000 MB" in warning
 
 
@@ -204,7 +204,7 @@ async def test_a_forced_start_is_estimated_however_large_the_index_is(
 
 async def test_a_service_that_is_away_is_a_warning_and_files_stay_unchanged(service: Service, bench: Bench) -> None:
     await bench.run()
-    request = estimate.Request(bench.root, "default", False)
+    request = estimate.Request(bench.root, "default", HOST.id, False)
     away = {"embedding_provider": "ollama", "embedding_url": nobody_listens(), "embedding_model": "m"}
     embedder = open_embedder(bench.settings.model_copy(update=away))
     report = await estimate.estimated(bench.database, bench.settings, embedder, request)
@@ -271,7 +271,7 @@ async def test_a_work_tree_is_estimated_by_the_files_that_git_lists(
 
 async def _past(database: Database, fingerprint: str | None = None) -> Any:
     async with database.transaction() as connection:
-        return await history(connection, fingerprint)
+        return await history(connection, HOST.id, fingerprint)
 
 
 FINGERPRINT = index_fingerprint(local_embedder().identity)
@@ -352,5 +352,5 @@ async def test_of_files_that_were_not_indexed_after_all_only_the_others_count(be
 
 async def test_jobs_of_the_present_are_counted(bench: Bench) -> None:
     await jobs.running(bench.database)
-    await store.start(bench.database, project_id="p", repo_path="/x", repo_name="x", force_reindex=False, metadata={})
+    await jobs.start(bench.database, "/x", "p")
     assert (await _past(bench.database)).running_jobs == 1

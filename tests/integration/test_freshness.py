@@ -21,6 +21,7 @@ from codebase_mcp.search.models import RepositoryFreshness
 from codebase_mcp.service import Service, changes, looks
 from codebase_mcp.service.looks import Looks
 from tests.support import jobs
+from tests.support.jobs import HOST
 from tests.support.repositories import git, git_settings, settle
 from tests.support.runs import SHOP, Bench, GatedPool
 
@@ -313,7 +314,7 @@ async def test_a_file_that_a_new_limit_rules_out_is_modified(service: Service, b
     await bench.run()
     least = min(len(text) for text in SHOP.values() if text)
     limited = bench.settings.model_copy(update={"max_file_bytes": least})
-    service.__dict__["_looks"] = Looks(lambda: bench.database, limited)
+    service.__dict__["_looks"] = Looks(lambda: bench.database, limited, lambda: HOST.id)
     assert await changed(service) == (3, 0, 0)
 
 
@@ -419,7 +420,7 @@ async def test_the_other_searches_tell_it_as_well(service: Service, bench: Bench
 
 async def test_a_count_is_told_for_some_seconds_only(service: Service, bench: Bench) -> None:
     now = 1000.0
-    service.__dict__["_looks"] = Looks(lambda: bench.database, bench.settings, clock=lambda: now)
+    service.__dict__["_looks"] = Looks(lambda: bench.database, bench.settings, lambda: HOST.id, clock=lambda: now)
     await bench.run()
     assert (await counted(service)).changed_files is not None
     now += looks.GOOD_FOR_SECONDS - 1
@@ -430,7 +431,9 @@ async def test_a_count_is_told_for_some_seconds_only(service: Service, bench: Be
 
 async def test_files_that_take_long_to_look_at_are_left_in_peace_meanwhile(service: Service, bench: Bench) -> None:
     ticks = iter([0.0, 2.0, *[2.0 + looks.GOOD_FOR_SECONDS] * 9])
-    service.__dict__["_looks"] = Looks(lambda: bench.database, bench.settings, clock=lambda: next(ticks))
+    service.__dict__["_looks"] = Looks(
+        lambda: bench.database, bench.settings, lambda: HOST.id, clock=lambda: next(ticks)
+    )
     await bench.run()
     await service._looks.look("default", str(bench.root))
     assert (await told(service)).changed_files_unknown == looks.RESTING
@@ -468,7 +471,7 @@ async def test_a_look_that_is_not_done_in_time_is_not_waited_for(service: Servic
 
 async def test_closing_ends_the_looks_under_way(service: Service, bench: Bench) -> None:
     await bench.run()
-    open_looks = Looks(lambda: bench.database, bench.settings)
+    open_looks = Looks(lambda: bench.database, bench.settings, lambda: HOST.id)
     open_looks._begin("default", await told(service))
     open_looks._open[0] = look = changes.new_look()
     await open_looks.close()
@@ -482,5 +485,5 @@ async def test_a_database_that_goes_away_meanwhile_is_no_concern_of_the_search(s
     def away() -> Any:
         raise DatabaseUnavailableError
 
-    service.__dict__["_looks"] = Looks(away, bench.settings)
+    service.__dict__["_looks"] = Looks(away, bench.settings, lambda: HOST.id)
     assert (await counted(service)).changed_files_unknown == DatabaseUnavailableError().message

@@ -256,7 +256,7 @@ def test_spellings_of_one_name_fold_to_one() -> None:
 
 async def test_a_repository_keeps_its_row_and_takes_a_new_name(database: Database, target: Target) -> None:
     async with database.transaction("writers", target.schema) as connection:
-        renamed = await projects.ensure_repository(connection, "/src/shop", "store")
+        renamed = await projects.ensure_repository(connection, jobs.HOST.id, "/src/shop", "store")
     assert (renamed.id, renamed.name) == (target.repository_id, "store")
 
 

@@ -290,35 +290,35 @@ async def test_jobs_are_filtered_by_each_of_their_marks(database: Database) -> N
 
 
 async def test_waiting_work_tells_what_could_be_claimed_from_what_runs(database: Database) -> None:
-    assert await store.waiting_work(database) == store.WaitingWork(0, 0, 0, 0.0)
+    assert await store.waiting_work(database, jobs.HOST.id) == store.WaitingWork(0, 0, 0, 0.0)
     orphan = await jobs.in_state(database, "orphaned", "/src/orphan")
     await jobs.set_column(database, orphan.id, "created_at = created_at - interval '1 minute'")
     await jobs.start(database, "/src/pending")
-    work = await store.waiting_work(database)
+    work = await store.waiting_work(database, jobs.HOST.id)
     assert (work.claimable, work.running, work.active) == (2, 0, 2)
     assert 0.9 < work.longest_lapse_seconds < 20
     await jobs.claim(database)
     blocked = await jobs.block(database, await jobs.claim(database))
     await jobs.set_column(database, blocked.id, "retry_at = clock_timestamp() + interval '1 hour'")
-    work = await store.waiting_work(database)
+    work = await store.waiting_work(database, jobs.HOST.id)
     assert (work.claimable, work.running, work.active, work.longest_lapse_seconds) == (0, 1, 2, 0.0)
     await jobs.execute(
         database, "UPDATE codebase_mcp.indexing_jobs SET retry_at = clock_timestamp() WHERE status = 'blocked'"
     )
-    assert (await store.waiting_work(database)).claimable == 1
+    assert (await store.waiting_work(database, jobs.HOST.id)).claimable == 1
 
 
 async def test_work_that_waits_although_a_slot_is_free_counts_as_lapsed(database: Database) -> None:
     waiting = await jobs.start(database, "/src/waiting")
     await jobs.set_column(database, waiting.id, "created_at = created_at - interval '1 minute'")
-    assert 45 < (await store.waiting_work(database)).longest_lapse_seconds < 70
+    assert 45 < (await store.waiting_work(database, jobs.HOST.id)).longest_lapse_seconds < 70
     running = [await jobs.start(database, f"/src/{n}") for n in range(3)]
     await jobs.set_column(database, waiting.id, "status = 'cancelled', finished_at = now(), cancelled_at = now()")
     for _ in running:
         await jobs.claim(database)
     late = await jobs.start(database, "/src/late")
     await jobs.set_column(database, late.id, "created_at = created_at - interval '1 minute'")
-    assert (await store.waiting_work(database)).longest_lapse_seconds == 0
+    assert (await store.waiting_work(database, jobs.HOST.id)).longest_lapse_seconds == 0
 
 
 async def test_work_that_waited_for_a_slot_waits_for_a_worker_only_since_one_is_free(database: Database) -> None:
@@ -326,9 +326,9 @@ async def test_work_that_waited_for_a_slot_waits_for_a_worker_only_since_one_is_
     waiting = await jobs.start(database, "/src/waiting")
     await jobs.set_column(database, waiting.id, "created_at = clock_timestamp() - interval '1 hour'")
     await store.cancel(database, first.id)
-    assert (await store.waiting_work(database)).longest_lapse_seconds == 0
+    assert (await store.waiting_work(database, jobs.HOST.id)).longest_lapse_seconds == 0
     await jobs.set_column(database, first.id, "finished_at = clock_timestamp() - interval '1 minute'")
-    assert 45 < (await store.waiting_work(database)).longest_lapse_seconds < 70
+    assert 45 < (await store.waiting_work(database, jobs.HOST.id)).longest_lapse_seconds < 70
 
 
 async def test_failed_files_are_those_of_the_last_completed_job(database: Database) -> None:
@@ -342,10 +342,13 @@ async def test_failed_files_are_those_of_the_last_completed_job(database: Databa
         await jobs.finish(database, job)
     await jobs.in_state(database, JobStatus.FAILED)
     async with database.transaction() as connection:
-        failed = await store.failed_files(connection, "default", "/src/shop")
+        failed = await store.failed_files(connection, "default", jobs.HOST.id, "/src/shop")
         assert [(file.relative_path, file.reason) for file in failed] == [("newer.py", "it died")]
-        assert await store.failed_files(connection, "default", "/src/shop", index_fingerprint="another") == []
-        assert await store.failed_files(connection, "other", "/src/shop") == []
+        assert (
+            await store.failed_files(connection, "default", jobs.HOST.id, "/src/shop", index_fingerprint="another")
+            == []
+        )
+        assert await store.failed_files(connection, "other", jobs.HOST.id, "/src/shop") == []
 
 
 async def test_the_claim_reads_its_candidates_from_an_index(database: Database) -> None:
@@ -360,7 +363,7 @@ async def test_the_claim_reads_its_candidates_from_an_index(database: Database) 
     claim = statements()["claim"]
     async with database.transaction() as connection:
         arguments = {
-            "worker_id": uuid4(), "host": "h", "lease_seconds": 8.0, "suspect_from": store.SUSPECT_FROM,
+            "worker_id": uuid4(), "host_id": "h", "host": "h", "lease_seconds": 8.0, "suspect_from": store.SUSPECT_FROM,
             "suspect_wait_seconds": store.SUSPECT_WAIT_SECONDS,
         }  # fmt: skip
         plan = (await connection.execute(sa.text(f"EXPLAIN {claim.text}"), arguments)).scalars().all()

@@ -79,7 +79,7 @@ async def test_a_file_that_kills_its_process_fails_alone_and_the_job_completes(b
     assert "1 failed" in job.progress_message
     assert await bench.indexed() == {"b.py": "x = 1\n", "c.py": "y = 1\n"}
     async with bench.database.transaction() as connection:
-        failed = await store.failed_files(connection, "default", str(bench.root))
+        failed = await store.failed_files(connection, "default", jobs.HOST.id, str(bench.root))
     assert [file.relative_path for file in failed] == ["a/poison.py"]
 
 

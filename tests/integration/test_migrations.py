@@ -170,6 +170,8 @@ async def test_jobs_of_the_first_revision_live_on_through_an_upgrade_and_back(da
     )  # fmt: skip
     before = await jobs.execute(database, "SELECT * FROM codebase_mcp.indexing_jobs ORDER BY id")
     await migrate_control(database)
+    assert await jobs.try_claim(database) is None, "it belongs to no host yet"
+    await jobs.execute(database, "UPDATE codebase_mcp.indexing_jobs SET host_id = :host", host=jobs.HOST.id)
     orphan = await jobs.claim(database)
     assert (orphan.repo_path, orphan.attempt, orphan.recent_seconds) == ("/src/a", 4, 0.0)
     assert orphan.progressed_at is not None
@@ -301,8 +303,9 @@ async def test_a_user_who_may_not_create_the_extension_is_told_who_may(postgres:
 
 async def test_the_limit_of_running_jobs_is_a_constraint_of_the_migrated_table(database: Database) -> None:
     job = sa.text(
-        "INSERT INTO codebase_mcp.indexing_jobs (id, repo_path, repo_name, project_id, status, slot, worker_id,"
-        " lease_expires_at) VALUES (gen_random_uuid(), :path, 'r', 'p', 'running', :slot, gen_random_uuid(), now())"
+        "INSERT INTO codebase_mcp.indexing_jobs (id, repo_path, repo_name, project_id, host_id, status, slot,"
+        " worker_id, lease_expires_at)"
+        " VALUES (gen_random_uuid(), :path, 'r', 'p', 'h', 'running', :slot, gen_random_uuid(), now())"
     )
 
     async def run(path: str, slot: int) -> None:

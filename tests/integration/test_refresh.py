@@ -27,6 +27,7 @@ from codebase_mcp.search.models import Refresh, SearchAnswer
 from codebase_mcp.service import Service, refresh
 from codebase_mcp.service.looks import Looks
 from tests.support import jobs
+from tests.support.jobs import HOST
 from tests.support.runs import Bench, GatedPool, everything
 from tests.support.waiting import until
 
@@ -427,7 +428,7 @@ async def test_a_database_that_is_away_is_an_error_and_no_answer(service: Servic
     def away() -> Any:
         raise DatabaseUnavailableError
 
-    service.__dict__["_looks"] = Looks(away, bench.settings)
+    service.__dict__["_looks"] = Looks(away, bench.settings, lambda: HOST.id)
     with pytest.raises(DatabaseUnavailableError):
         await fresh(service)
 

@@ -15,6 +15,7 @@ from codebase_mcp.search.models import RelatedAnswer, SearchRequest
 from codebase_mcp.search.related import RelatedService
 from codebase_mcp.storage import tables
 from codebase_mcp.storage.index_store import Target
+from tests.support.jobs import HOST
 from tests.support.shelf import PROJECT, SCHEMA, Shelf
 
 FILLER = "".join(f"# filler {n}\n" for n in range(200))
@@ -36,7 +37,7 @@ class Relations:
         self.service = RelatedService(shelf.database, shelf.embedder, Catalogue())  # type: ignore[arg-type]
 
     async def find(self, file_path: str, line: int, **fields: Any) -> RelatedAnswer:
-        return await self.service.find(SearchRequest(query=file_path, project_id=PROJECT, **fields), line)
+        return await self.service.find(SearchRequest(query=file_path, project_id=PROJECT, host=HOST, **fields), line)
 
     async def paths(self, file_path: str, line: int, **fields: Any) -> list[str]:
         answer = await self.find(file_path, line, **fields)
@@ -206,7 +207,9 @@ async def test_a_file_that_was_left_out_says_why(
     job = uuid4()
     async with shelf.database.transaction() as connection:
         await connection.execute(
-            sa.insert(tables.indexing_jobs).values(id=job, repo_path="/src/shop", repo_name="shop", project_id=PROJECT)
+            sa.insert(tables.indexing_jobs).values(
+                id=job, host_id=HOST.id, repo_path="/src/shop", repo_name="shop", project_id=PROJECT
+            )
         )
         await connection.execute(
             sa.insert(tables.job_files).values(

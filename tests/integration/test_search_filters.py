@@ -18,6 +18,7 @@ from codebase_mcp.search.service import _Looking, _query_vector
 from codebase_mcp.storage import search_store, vector_index
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.vector_index import VectorIndex
+from tests.support.jobs import HOST
 from tests.support.shelf import DIMENSIONS, PROJECT, SCHEMA, Shelf
 
 SMALL_FUNCTIONS = "\n\n".join(f"def step_{n}(tray):\n    return tray\n" for n in range(6))
@@ -190,7 +191,7 @@ async def test_a_filtered_search_is_a_ranking_of_all_that_the_filter_lets_throug
     shelf: Shelf, fields: dict[str, Any], wanted: Callable[[Corpus], Any]
 ) -> None:
     await shelf.write(await shelf.repository(), wide())
-    request = SearchRequest(query="cookie jar", project_id=PROJECT, limit=15, **fields)
+    request = SearchRequest(query="cookie jar", project_id=PROJECT, host=HOST, limit=15, **fields)
     answer = await shelf.service.search(request)
     expected = await brute_force(shelf, request, wanted)
     assert [(hit.file_path, hit.score) for hit in answer.results] == expected[: len(answer.results)]

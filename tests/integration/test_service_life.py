@@ -286,8 +286,8 @@ async def test_the_doctor_finds_a_healthy_installation_healthy(bench: Bench) -> 
     found = await checks(service)
     await service.close()
     assert list(found) == [
-        "versions", "package", "settings", "settings of MCP clients", "database", "vector extension", "worker", "jobs",
-        "embedding model", "disk", "logs",
+        "versions", "package", "settings", "settings of MCP clients", "database", "vector extension", "host", "worker",
+        "jobs", "embedding model", "disk", "logs",
     ]  # fmt: skip
     assert [check for check in found.values() if not check.is_ok or check.fix] == []
     assert "external" in found["database"].detail
@@ -353,7 +353,8 @@ def holder(settings: Settings, request: pytest.FixtureRequest) -> Iterator[subpr
     """A process that is registered as a worker."""
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param])
+    environment = os.environ | {"CODEBASE_MCP_HOST_ID": jobs.HOST.id}
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, settings.data_dir, url, request.param], env=environment)
     until_now(lambda: living_workers(settings), what="a registered worker")
     yield process
     process.kill()

@@ -16,6 +16,7 @@ from codebase_mcp.storage import symbol_store
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.symbol_store import Which
 from tests.support.index import remove
+from tests.support.jobs import HOST
 from tests.support.shelf import PROJECT, SCHEMA, Shelf
 
 SESSION = """class Session:
@@ -52,7 +53,9 @@ class Names:
         self.service = SymbolService(shelf.database, shelf.embedder, Catalogue())  # type: ignore[arg-type]
 
     async def find(self, name: str, **fields: Any) -> SymbolAnswer:
-        return await self.service.find(SearchRequest(query=name, project_id=PROJECT, **{"limit": 20} | fields))
+        return await self.service.find(
+            SearchRequest(query=name, project_id=PROJECT, host=HOST, **{"limit": 20} | fields)
+        )
 
     async def places(self, name: str, **fields: Any) -> list[tuple[str, str, str]]:
         answer = await self.find(name, **fields)

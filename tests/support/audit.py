@@ -39,7 +39,8 @@ def fold_events(events: Sequence[JobEvent]) -> FoldedJob:
         raise ValueError("the first event is not that of the creation")
     state = FoldedJob(created_at=events[0].created_at)
     for event in events[1:]:
-        state = _after(state, event)
+        # Whose job it is is no part of its state; one whose worker was dead is released before.
+        state = state if event.event_type == "adopted" else _after(state, event)
     return state
 
 

@@ -20,6 +20,7 @@ from codebase_mcp.storage.digest import canonical_digest
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.migrate import migrate_project
 from codebase_mcp.storage.segments import Merge
+from tests.support.jobs import HOST
 
 SCHEMA = "cb_proj_test_00000000"
 DIMENSIONS = 8
@@ -31,6 +32,7 @@ class FakeEmbedder:
 
     identity = EmbedderIdentity("fake", "hash", "1")
     dimensions = DIMENSIONS
+    cosine_scale = 1.0
     is_service = False
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ def fake_vectors(texts: Sequence[str]) -> NDArray[np.float32]:
 async def new_target(database: Database, path: str = "/src/shop", schema: str = SCHEMA) -> Target:
     await migrate_project(database, schema)
     async with database.transaction("writers", schema) as connection:
-        repository = await projects.ensure_repository(connection, path, path.rpartition("/")[2])
+        repository = await projects.ensure_repository(connection, HOST.id, path, path.rpartition("/")[2])
         model_id = await projects.ensure_model(connection, FakeEmbedder.identity, DIMENSIONS)
     return Target(schema, repository.id, model_id, "fingerprint", uuid4())
 

@@ -15,7 +15,7 @@ from codebase_mcp.jobs import store
 from codebase_mcp.jobs.store import BatchCounts, CapturedFile, Claim
 from codebase_mcp.storage.database import Database
 from tests.support.job_model import Disagreement, Model, ModelJob, expect
-from tests.support.jobs import FILE_BYTES, found
+from tests.support.jobs import FILE_BYTES, HOST, found
 
 RETENTION_DAYS = 7
 NOBODY: frozenset[UUID] = frozenset()
@@ -58,7 +58,7 @@ class Start(Operation):
 
     async def run(self, database: Database) -> tuple[UUID, bool]:
         names = {"project_id": self.project_id, "repo_path": self.repo_path, "repo_name": "any"}
-        job, is_new = await store.start(database, **names, force_reindex=False, metadata={})
+        job, is_new = await store.start(database, **names, force_reindex=False, metadata={}, host_id=HOST.id)
         return job.id, is_new
 
     def apply(self, model: Model, outcome: Any, locked: Set[UUID] = NOBODY) -> None:
@@ -81,7 +81,7 @@ class TakeWork(Operation):
     lease_seconds: float = 100.0
 
     async def run(self, database: Database) -> tuple[UUID, int, int | None] | None:
-        job = await store.claim(database, worker_id=self.worker_id, host="h", lease_seconds=self.lease_seconds)
+        job = await store.claim(database, worker_id=self.worker_id, host=HOST, lease_seconds=self.lease_seconds)
         return None if job is None else (job.id, job.attempt, job.slot)
 
     def apply(self, model: Model, outcome: Any, locked: Set[UUID] = NOBODY) -> None:

@@ -9,12 +9,14 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Job, JobStatus
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState, Host, Job, JobStatus
 from codebase_mcp.jobs import records, store
 from codebase_mcp.jobs.store import BatchCounts, CapturedFile, Claim
 from codebase_mcp.storage.database import Database
 
 LEASE_SECONDS = 8.0
+HOST = Host("test-host", "test-host")
+"""The host of the tests; services and workers that they start have the same identity."""
 FILE_BYTES = 100
 
 
@@ -27,20 +29,25 @@ async def start(database: Database, path: str = "/src/shop", project_id: str = "
 async def try_start(
     database: Database, path: str = "/src/shop", project_id: str = "default", **more: Any
 ) -> tuple[Job, bool]:
-    values: dict[str, Any] = {"repo_name": path.rpartition("/")[2], "force_reindex": False, "metadata": {}} | more
+    values: dict[str, Any] = {
+        "repo_name": path.rpartition("/")[2], "force_reindex": False, "metadata": {}, "host_id": HOST.id,
+    }  # fmt: skip
+    values |= more
     return await store.start(database, project_id=project_id, repo_path=path, **values)
 
 
-async def claim(database: Database, *, worker_id: UUID | None = None, lease_seconds: float = LEASE_SECONDS) -> Job:
-    job = await try_claim(database, worker_id=worker_id, lease_seconds=lease_seconds)
+async def claim(
+    database: Database, *, worker_id: UUID | None = None, lease_seconds: float = LEASE_SECONDS, host: Host = HOST
+) -> Job:
+    job = await try_claim(database, worker_id=worker_id, lease_seconds=lease_seconds, host=host)
     assert job is not None
     return job
 
 
 async def try_claim(
-    database: Database, *, worker_id: UUID | None = None, lease_seconds: float = LEASE_SECONDS
+    database: Database, *, worker_id: UUID | None = None, lease_seconds: float = LEASE_SECONDS, host: Host = HOST
 ) -> Job | None:
-    return await store.claim(database, worker_id=worker_id or uuid4(), host="test-host", lease_seconds=lease_seconds)
+    return await store.claim(database, worker_id=worker_id or uuid4(), host=host, lease_seconds=lease_seconds)
 
 
 def claim_of(job: Job) -> Claim:

@@ -23,6 +23,7 @@ from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.index_store import Target
 from codebase_mcp.storage.migrate import migrate_project
 from tests.support.index import prepared, reserve
+from tests.support.jobs import HOST
 
 PROJECT = "search-tests"
 SCHEMA = tables.schema_name(PROJECT)
@@ -92,7 +93,7 @@ class Shelf:
     async def repository(self, path: str = "/src/shop") -> Target:
         await migrate_project(self.database, SCHEMA)
         async with self.database.transaction("writers", SCHEMA) as connection:
-            repository = await projects.ensure_repository(connection, path, path.rpartition("/")[2])
+            repository = await projects.ensure_repository(connection, HOST.id, path, path.rpartition("/")[2])
             model = await projects.ensure_model(connection, self.embedder.identity, DIMENSIONS)
         return Target(SCHEMA, repository.id, model, "fingerprint", uuid4())
 
@@ -114,13 +115,13 @@ class Shelf:
         async with self.database.transaction() as connection:
             await connection.execute(
                 sa.insert(jobs).values(
-                    id=uuid4(), repo_path=path, repo_name=path.rpartition("/")[2], project_id=PROJECT,
+                    id=uuid4(), host_id=HOST.id, repo_path=path, repo_name=path.rpartition("/")[2], project_id=PROJECT,
                     progress_percentage=progress,
                 )
             )  # fmt: skip
 
     async def search(self, query: str, **fields: Any) -> SearchAnswer:
-        return await self.service.search(SearchRequest(query=query, project_id=PROJECT, **fields))
+        return await self.service.search(SearchRequest(query=query, project_id=PROJECT, host=HOST, **fields))
 
     async def paths(self, query: str, **fields: Any) -> list[str]:
         answer = await self.search(query, **fields)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from codebase_mcp.search.freshness import freshness_of, freshness_of_first_job, head_commit, head_commits
+from codebase_mcp.domain import Host
+from codebase_mcp.search.freshness import freshness_of, freshness_of_first_job, head_commit, heads_of
 from codebase_mcp.storage.project_state import UnfinishedJob
 from codebase_mcp.storage.projects import Repository
 from tests.support.corpus import repository
@@ -38,7 +39,13 @@ def test_the_head_is_what_git_says(checkout: Path) -> None:
 
 def test_a_folder_below_the_root_has_the_same_head(checkout: Path) -> None:
     (checkout / "src").mkdir()
-    assert head_commits([str(checkout / "src")]) == {str(checkout / "src"): head_commit(checkout)}
+    place = (None, str(checkout / "src"))
+    assert heads_of([place], None) == {place: head_commit(checkout)}
+
+
+def test_of_a_tree_on_another_host_what_lies_at_the_same_path_here_is_not_read(checkout: Path) -> None:
+    places = [("here", str(checkout)), ("there", str(checkout)), (None, str(checkout))]
+    assert heads_of(places, Host("here", "h")) == {places[0]: head_commit(checkout)}
 
 
 def test_packed_branches_and_detached_heads_are_read(checkout: Path) -> None:

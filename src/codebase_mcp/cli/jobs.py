@@ -11,7 +11,7 @@ from codebase_mcp.cli.options import JsonOption
 from codebase_mcp.cli.session import parse_job_id, run_with_service
 
 if TYPE_CHECKING:
-    from codebase_mcp.answers import JobList, JobReport
+    from codebase_mcp.answers import JobList, JobReport, JobSummary
     from codebase_mcp.service import Service
 
 jobs = App(name="jobs", help="Indexing jobs.\n\nExample: codebase-mcp jobs list --status running")
@@ -94,6 +94,33 @@ def cancel(job_id: JobIdArgument, /, *, json: JsonOption = False) -> int:
 
 
 @jobs.command
+def adopt(
+    job_id: JobIdArgument,
+    /,
+    *,
+    yes: Annotated[
+        bool, Parameter(help="Also when none of the indexed files is the same on this host.", negative=())
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Move a job, with its repository, from a host that is gone to this one, which has the same tree at the same path.
+
+    Refused while a worker of the other host is at it.
+
+    Example: codebase-mcp jobs adopt 123e4567-e89b-12d3-a456-426614174000
+    """
+    from codebase_mcp.cli.repos import say_adopted
+
+    wanted = parse_job_id(job_id)
+
+    async def work(service: Service) -> int:
+        say_adopted(await service.adopt_job(wanted, confirmed=yes), as_json=json)
+        return 0
+
+    return run_with_service(work)
+
+
+@jobs.command
 def watch(job_id: JobIdArgument, /, *, json: JsonOption = False) -> int:
     """Show a job's progress until it ends. Ctrl-C stops watching, not the job.
 
@@ -115,14 +142,23 @@ def _say_jobs(found: JobList) -> None:
         return
     table = screen.new_table("job", "status", "done", "files", "created", "repository")
     for job in found.jobs:
-        marks = [mark for mark, applies in (("overdue", job.is_overdue), ("stalled", job.is_stalled)) if applies]
+        possible = {
+            "overdue": job.is_overdue,
+            "stalled": job.is_stalled,
+            f"waiting for {job.host}": job.is_waiting_for_host,
+        }
+        marks = [mark for mark, applies in possible.items() if applies]
         status = f"{job.status.value} ({', '.join(marks)})" if marks else job.status.value
         files = f"{job.files_indexed:,}/{job.files_total:,}"
         created = screen.moment(job.created_at)
-        screen.add_row(table, str(job.job_id), status, f"{job.progress_percentage} %", files, created, job.repo_path)
+        screen.add_row(table, str(job.job_id), status, f"{job.progress_percentage} %", files, created, _where(job))
     screen.say_table(table)
     if found.offset + len(found.jobs) < found.total_count:
         screen.tell(f"{found.total_count:,} jobs in all; --offset {found.offset + len(found.jobs)} shows the next.")
+
+
+def _where(job: JobReport | JobSummary) -> str:
+    return job.repo_path if job.host is None else f"{job.repo_path} on {job.host}"
 
 
 def _say_job(job: JobReport) -> None:
@@ -130,7 +166,7 @@ def _say_job(job: JobReport) -> None:
 
     lines = {
         "job": str(job.job_id),
-        "repository": f"{job.repo_name} ({job.repo_path})",
+        "repository": f"{job.repo_name} ({_where(job)})",
         "project": f"{job.project_id} (schema {job.database_name})",
         "state": f"{job.progress_percentage} % {describe(job, None)}",
         "message": job.progress_message,

@@ -13,7 +13,7 @@ from codebase_mcp.cli.session import run_with_service
 from codebase_mcp.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from codebase_mcp.answers import RepositoryReport
+    from codebase_mcp.answers import AdoptedRepository, RepositoryReport
     from codebase_mcp.service import Service
 
 repos = App(name="repos", help="Indexed repositories.\n\nExample: codebase-mcp repos list")
@@ -67,6 +67,38 @@ def remove(
     return run_with_service(work)
 
 
+@repos.command
+def adopt(
+    repository: Annotated[str, Parameter(help="Its name, path or id, as listed.")],
+    /,
+    *,
+    project: ProjectOption = None,
+    yes: Annotated[
+        bool, Parameter(help="Also when none of the indexed files is the same on this host.", negative=())
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Make a repository this host's own that belongs to another host, which is gone, or to none that is known.
+
+    Nothing is read again but what differs here. Refused while the other host works on it.
+
+    Example: codebase-mcp repos adopt ~/src/shop
+    """
+
+    async def work(service: Service) -> int:
+        say_adopted(await service.adopt_repository(repository, confirmed=yes, project_id=project), as_json=json)
+        return 0
+
+    return run_with_service(work)
+
+
+def say_adopted(adopted: AdoptedRepository, *, as_json: bool) -> None:
+    if as_json:
+        screen.say_json(adopted)
+    else:
+        screen.say(adopted.message)
+
+
 def _is_confirmed(repository: str) -> bool:
     if not sys.stdin.isatty():
         raise InvalidInputError(f"removing {repository!r} needs a confirmation. Add --yes.")
@@ -86,7 +118,7 @@ def _say_repositories(found: list[RepositoryReport]) -> None:
             screen.size(repository.size_bytes),
             screen.moment(repository.last_indexed_at),
             _commit(repository),
-            repository.path,
+            repository.path if repository.host is None else f"{repository.path} (on {repository.host})",
         )
     screen.say_table(table)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SearchAnswer,
         SearchHit,
         SymbolAnswer,
+        SymbolHit,
     )
     from codebase_mcp.service import Service
 
@@ -100,8 +101,9 @@ def say_hits(hits: Sequence[SearchHit], explanation: Sequence[dict[str, float]] 
 
 def _say_hit(hit: SearchHit, signals: dict[str, float]) -> None:
     symbol = f"  {hit.symbol}" if hit.symbol else ""
-    place = f"{short_path(hit.file_path)}:{hit.start_line}"
-    screen.say_place(place, f"{symbol}  ({hit.kind}, {hit.repository})")
+    screen.say_place(
+        f"{shown_path(hit)}:{hit.start_line}", f"{symbol}  ({hit.kind}, {hit.repository}{elsewhere(hit.host)})"
+    )
     if signals:
         parts = ", ".join(f"{name} {value:+.2f}" for name, value in signals.items())
         screen.say(f"{hit.score:.2f} = {parts}", "dim")
@@ -141,6 +143,16 @@ def _index_again(stale: Sequence[RepositoryFreshness]) -> str:
 
 def _retry_failed(failed: Sequence[RepositoryFreshness]) -> str:
     return ", ".join(f"codebase-mcp index {one.path} --retry-failed" for one in failed)
+
+
+def elsewhere(host: str | None) -> str:
+    """Behind the name of a repository whose tree is not on this host."""
+    return "" if host is None else f", on {host}"
+
+
+def shown_path(hit: SearchHit | SymbolHit) -> str:
+    """Of a file on another host its path there: what lies at the same path here is another file."""
+    return short_path(hit.file_path) if hit.host is None else hit.file_path
 
 
 def short_path(file_path: str) -> str:

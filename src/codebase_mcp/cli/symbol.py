@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from codebase_mcp.cli import screen
 from codebase_mcp.cli.options import JsonOption, ProjectOption
-from codebase_mcp.cli.search import cautions, short_path
+from codebase_mcp.cli.search import cautions, elsewhere, shown_path
 from codebase_mcp.cli.session import run_with_service
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _say_answer(answer: SymbolAnswer) -> None:
 
 
 def _say_hit(hit: SymbolHit) -> None:
-    called = f"  {hit.qualified_name or hit.name}  ({hit.kind}, {hit.match}, {hit.repository})"
-    screen.say_place(f"{short_path(hit.file_path)}:{hit.start_line}", called)
+    called = f"  {hit.qualified_name or hit.name}  ({hit.kind}, {hit.match}, {hit.repository}{elsewhere(hit.host)})"
+    screen.say_place(f"{shown_path(hit)}:{hit.start_line}", called)
     if hit.signature:
         screen.say(f"    {hit.signature}")

@@ -27,12 +27,12 @@ class History:
     running_jobs: int
 
 
-async def history(connection: AsyncConnection, index_fingerprint: str | None) -> History:
-    """The latest jobs that completed and indexed something in the present way, with the present model.
+async def history(connection: AsyncConnection, host_id: str, index_fingerprint: str | None) -> History:
+    """The latest jobs of a host that completed and indexed something in the present way, with the present model.
 
     Without a fingerprint, those that are like the latest of them.
     """
-    rows = await statements.rows(connection, "recent_runs", {})
+    rows = await statements.rows(connection, "recent_runs", {"host_id": host_id})
     telling = [row for row in rows if _is_telling(row)]
     if index_fingerprint is None and telling:
         index_fingerprint = telling[0]["index_fingerprint"]

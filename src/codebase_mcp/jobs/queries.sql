@@ -19,12 +19,14 @@ coalesce(CAST(metadata ->> 'block_count' AS integer), 0)
 coalesce(CAST(metadata ->> 'unexpected_errors' AS integer), 0)
 
 -- name: start
--- Prevents: two active jobs for one repository. No row back means that one is active already.
+-- Prevents: two active jobs for one repository. No row back means that one is active already. The same path on another
+-- host is another repository.
 WITH started AS (
   INSERT INTO codebase_mcp.indexing_jobs
-    (id, repo_path, repo_name, project_id, force_reindex, metadata, progress_message)
-  VALUES (:id, :repo_path, :repo_name, :project_id, :force_reindex, CAST(:metadata AS jsonb), 'waiting for a worker')
-  ON CONFLICT (project_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING
+    (id, repo_path, repo_name, project_id, host_id, force_reindex, metadata, progress_message)
+  VALUES (:id, :repo_path, :repo_name, :project_id, :host_id, :force_reindex, CAST(:metadata AS jsonb),
+    'waiting for a worker')
+  ON CONFLICT (project_id, host_id, repo_path) WHERE status IN ('pending', 'running', 'blocked') DO NOTHING
   RETURNING *
 ), event AS (
   INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
@@ -34,13 +36,15 @@ SELECT * FROM started;
 
 -- name: active_job
 SELECT * FROM codebase_mcp.indexing_jobs
-WHERE project_id = :project_id AND repo_path = :repo_path AND status IN ('pending', 'running', 'blocked');
+WHERE project_id = :project_id AND host_id = :host_id AND repo_path = :repo_path
+  AND status IN ('pending', 'running', 'blocked');
 
 -- name: fail_hopeless
 -- Prevents: a file that kills the worker each time from doing so for ever.
 WITH hopeless AS (
   SELECT id FROM codebase_mcp.indexing_jobs
-  WHERE status = 'running' AND fruitless_attempts >= :fruitless_limit AND lease_expires_at < clock_timestamp()
+  WHERE host_id = :host_id AND status = 'running' AND fruitless_attempts >= :fruitless_limit
+    AND lease_expires_at < clock_timestamp()
   FOR UPDATE SKIP LOCKED
 ), last_file AS (
   SELECT hopeless.id, (SELECT relative_path FROM codebase_mcp.job_files f
@@ -64,7 +68,8 @@ WITH hopeless AS (
 SELECT * FROM failed;
 
 -- name: claim
--- Prevents: more than three running jobs (one_job_per_slot decides between racing claims) and starved orphans (an
+-- Prevents: a job that is carried out on a host whose tree it is not about. Every part looks at the jobs of one host.
+-- Prevents, too: more than three running jobs of a host (one_job_per_slot decides between racing claims) and starved orphans (an
 -- orphan keeps its slot and comes first). A lease further ahead than twice the longest that settings allow is the
 -- mark of a clock set back, and so is a job that was blocked in the future. A worker that takes back its own job has
 -- outlived an outage of the database, which is no fruitless attempt.
@@ -75,16 +80,17 @@ SELECT * FROM failed;
 -- taken all the same, so that busy workers cannot keep it waiting for ever.
 WITH free AS (
   SELECT s FROM generate_series(1, 3) s
-  WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r WHERE r.status = 'running' AND r.slot = s)
+  WHERE NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs r
+    WHERE r.host_id = :host_id AND r.status = 'running' AND r.slot = s)
 ), line AS (
   SELECT id FROM codebase_mcp.indexing_jobs j
-  WHERE status = 'pending' OR (status = 'blocked' AND (retry_at <= clock_timestamp()
+  WHERE host_id = :host_id AND (status = 'pending' OR (status = 'blocked' AND (retry_at <= clock_timestamp()
     OR (SELECT e.created_at FROM codebase_mcp.job_events e
-      WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp()))
+      WHERE e.job_id = j.id AND e.event_type = 'blocked' ORDER BY e.id DESC LIMIT 1) > clock_timestamp())))
   ORDER BY created_at, id LIMIT (SELECT count(*) FROM free)
 ), candidate AS (
   SELECT id, slot, status AS old_status, worker_id AS old_worker_id FROM codebase_mcp.indexing_jobs j
-  WHERE ((status IN ('pending', 'blocked') AND id IN (SELECT id FROM line))
+  WHERE host_id = :host_id AND ((status IN ('pending', 'blocked') AND id IN (SELECT id FROM line))
      OR (status = 'running' AND (lease_expires_at < clock_timestamp()
            OR lease_expires_at > clock_timestamp() + make_interval(secs => 120))))
     AND NOT EXISTS (SELECT 1 FROM codebase_mcp.indexing_jobs mine
@@ -97,7 +103,7 @@ WITH free AS (
   LIMIT 1 FOR UPDATE SKIP LOCKED
 ), claimed AS (
   UPDATE codebase_mcp.indexing_jobs j
-  SET status = 'running', attempt = attempt + 1,
+  SET status = 'running', attempt = attempt + 1, claimed_attempt = attempt + 1,
       fruitless_attempts = fruitless_attempts
         + CASE WHEN c.old_status = 'running' AND c.old_worker_id <> :worker_id THEN 1 ELSE 0 END,
       slot = coalesce(c.slot, (SELECT s FROM free ORDER BY random() LIMIT 1)), worker_id = :worker_id, host = :host,
@@ -318,10 +324,38 @@ WITH cancelled AS (
 )
 SELECT * FROM cancelled;
 
+-- name: prepare_adoption
+-- Prevents: a job that two hosts work on. Locks the active jobs of a repository, so that none is claimed meanwhile, and
+-- gives back those whose workers are dead; who adopts them stops at one whose worker lives.
+WITH active AS (
+  SELECT id, attempt, status, status = 'running' AND lease_expires_at >= clock_timestamp() AS is_living
+  FROM codebase_mcp.indexing_jobs
+  WHERE project_id = :project_id AND host_id IS NOT DISTINCT FROM CAST(:host_id AS text) AND repo_path = :repo_path
+    AND status IN ('pending', 'running', 'blocked')
+  FOR UPDATE
+), released AS (
+  UPDATE codebase_mcp.indexing_jobs j
+  SET status = 'pending', slot = NULL, worker_id = NULL, lease_expires_at = NULL,
+      progressed_at = clock_timestamp(), progress_message = 'waiting for a worker'
+  FROM active a WHERE j.id = a.id AND a.status = 'running' AND NOT a.is_living
+  RETURNING j.id, j.attempt
+), event AS (
+  INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+  SELECT id, 'released', jsonb_build_object('attempt', attempt) FROM released
+)
+SELECT id, is_living FROM active;
+
+-- name: note_adoption
+INSERT INTO codebase_mcp.job_events (job_id, event_type, event_data)
+SELECT j.id, 'adopted', jsonb_build_object('from_host_id', CAST(:from_host AS text), 'to_host_id', j.host_id)
+FROM codebase_mcp.indexing_jobs j WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.host_id = :to_host
+RETURNING job_id;
+
 -- name: hide_first_jobs
 -- Jobs that ended before they had a repository to leave a mark on, of a repository that somebody has removed.
 UPDATE codebase_mcp.indexing_jobs SET metadata = metadata || jsonb_build_object('hidden_at', clock_timestamp())
-WHERE project_id = :project_id AND repo_path = :repo_path AND repository_id IS NULL AND finished_at IS NOT NULL
+WHERE project_id = :project_id AND host_id IS NOT DISTINCT FROM CAST(:host_id AS text) AND repo_path = :repo_path
+  AND repository_id IS NULL AND finished_at IS NOT NULL
 RETURNING id;
 
 -- name: evict_holder
@@ -335,7 +369,7 @@ WHERE j.id = :id AND l.pid <> pg_backend_pid();
 -- in the middle of a COPY: no time-out of the server ends a session that waits for the rest of one.
 WITH lapsed AS MATERIALIZED (
   SELECT xmax AS holder FROM codebase_mcp.indexing_jobs
-  WHERE status = 'running' AND lease_expires_at < clock_timestamp()
+  WHERE host_id = :host_id AND status = 'running' AND lease_expires_at < clock_timestamp()
 )
 SELECT pg_terminate_backend(a.pid) FROM lapsed
 JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = lapsed.holder
@@ -377,7 +411,7 @@ WHERE job_id = :id AND state = 'pending' AND ordinal > :after ORDER BY ordinal L
 SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.ctime_ns, f.inode, f.reason FROM codebase_mcp.job_files f
 WHERE f.state = 'failed' AND f.job_id = (
   SELECT id FROM codebase_mcp.indexing_jobs
-  WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
+  WHERE project_id = :project_id AND host_id = :host_id AND repo_path = :repo_path AND status = 'completed'
     AND (CAST(:index_fingerprint AS text) IS NULL OR metadata ->> 'index_fingerprint' = :index_fingerprint)
   ORDER BY created_at DESC LIMIT 1);
 
@@ -386,14 +420,14 @@ WHERE f.state = 'failed' AND f.job_id = (
 -- path: it left out none of them.
 SELECT f.relative_path, f.size_bytes, f.mtime_ns, f.ctime_ns, f.inode FROM (
   SELECT id FROM codebase_mcp.indexing_jobs
-  WHERE project_id = :project_id AND repo_path = :repo_path AND status = 'completed'
+  WHERE project_id = :project_id AND host_id = :host_id AND repo_path = :repo_path AND status = 'completed'
   ORDER BY created_at DESC LIMIT 1
 ) AS last
 LEFT JOIN codebase_mcp.job_files f
   ON f.job_id = last.id AND f.state IN ('skipped', 'failed') AND f.relative_path = ANY(CAST(:paths AS text[]));
 
 -- name: waiting_work
--- What a server looks at to decide whether a worker must be spawned: work that somebody alive could claim now.
+-- What a server looks at to decide whether a worker must be spawned: work that a worker of its host could claim now.
 SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retry_at <= clock_timestamp())
          OR (status = 'running' AND lease_expires_at < clock_timestamp())) AS claimable,
        count(*) FILTER (WHERE status = 'running' AND lease_expires_at >= clock_timestamp()) AS running,
@@ -403,13 +437,14 @@ SELECT count(*) FILTER (WHERE status = 'pending' OR (status = 'blocked' AND retr
          -- A worker takes new work within seconds of a slot's becoming free.
          CASE WHEN count(*) FILTER (WHERE status = 'running') < 3
            THEN max(extract(epoch FROM clock_timestamp() - greatest(coalesce(retry_at, progressed_at, created_at),
-               (SELECT max(finished_at) FROM codebase_mcp.indexing_jobs WHERE finished_at IS NOT NULL))))
+               (SELECT max(finished_at) FROM codebase_mcp.indexing_jobs
+                 WHERE host_id = :host_id AND finished_at IS NOT NULL))))
              FILTER (WHERE status <> 'running') - 10
          END) AS longest_lapse_seconds
-FROM codebase_mcp.indexing_jobs WHERE status IN ('pending', 'running', 'blocked');
+FROM codebase_mcp.indexing_jobs WHERE host_id = :host_id AND status IN ('pending', 'running', 'blocked');
 
 -- name: recent_runs
--- What estimates rest on: the latest jobs that were begun, and how long each lay still. How long one lay still that was
+-- What estimates rest on: the latest jobs of a host that were begun, and how long each lay still. How long one lay still that was
 -- taken over from a dead worker, nobody knows.
 SELECT j.id, j.repo_name, j.status, j.started_at, coalesce(j.finished_at, clock_timestamp()) AS ended_at,
        j.files_total, j.files_indexed, j.chunks_created, j.metadata -> 'to_index' AS to_index,
@@ -425,7 +460,7 @@ CROSS JOIN LATERAL (
     WHERE job_id = j.id AND event_type IN ('blocked', 'unblocked', 'released', 'resumed')
   ) AS turns
 ) AS lulls
-WHERE j.started_at IS NOT NULL ORDER BY j.created_at DESC LIMIT 50;
+WHERE j.host_id = :host_id AND j.started_at IS NOT NULL ORDER BY j.created_at DESC LIMIT 50;
 
 -- name: vanished_files
 -- Prevents: hits in files that are gone. PROJECT stands for the project's schema. NOT IN is hashed whatever the planner

@@ -69,7 +69,7 @@ async def is_repository_name(connection: AsyncConnection, name: str) -> bool:
 
 
 async def all_active_jobs(connection: AsyncConnection) -> list[Job]:
-    """Of all projects, oldest first."""
+    """Of all projects and hosts, oldest first."""
     jobs = tables.indexing_jobs
     active = [status.value for status in JobStatus if not status.is_terminal]
     statement = sa.select(jobs).where(jobs.c.status.in_(active)).order_by(jobs.c.created_at)
@@ -87,10 +87,10 @@ async def reasons_left_out(connection: AsyncConnection, job_id: UUID) -> list[Le
 
 
 async def left_out_by_last_job(
-    connection: AsyncConnection, project_id: str, repo_path: str, paths: Sequence[str]
+    connection: AsyncConnection, project_id: str, host_id: str, repo_path: str, paths: Sequence[str]
 ) -> dict[str, FileStat] | None:
     """The stat of those of the files that the last completed job left out; None when it is not on record."""
-    arguments = {"project_id": project_id, "repo_path": repo_path, "paths": list(paths)}
+    arguments = {"project_id": project_id, "host_id": host_id, "repo_path": repo_path, "paths": list(paths)}
     found = await rows(connection, "left_out_by_last_job", arguments)
     if not found:
         return None

@@ -90,6 +90,8 @@ def database_key(settings: Settings) -> str:
     """Tells the databases from each other that this data directory's workers may work for."""
     url = settings.database_url
     identity = "embedded" if url is None else url.get_secret_value()
+    if settings.host_id is not None:  # each of several hosts that share a data directory needs a worker of its own
+        identity += f"\n{settings.host_id}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 

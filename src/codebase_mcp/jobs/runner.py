@@ -145,6 +145,11 @@ class JobRunner:
         self._tools.on_point("finishing")
         await Finishing(self._claim, self._tools, target, self._activity).run()
 
+    @property
+    def _host_id(self) -> str:
+        assert self._job.host_id is not None, "what has no host is not claimed"
+        return self._job.host_id
+
     async def _prepare_target(self) -> Target:
         database, embedder = self._tools.database, self._tools.embedder
         await embedder.prepare()
@@ -154,7 +159,8 @@ class JobRunner:
         async with database.transaction("writers", schema) as connection:
             # The project may have been removed, with its last repository, after this job was started.
             await projects.ensure_project(connection, self._job.project_id)
-            repository = await projects.ensure_repository(connection, self._job.repo_path, self._job.repo_name)
+            host_id, path, name = self._host_id, self._job.repo_path, self._job.repo_name
+            repository = await projects.ensure_repository(connection, host_id, path, name)
             if self._job.files_total and repository.id != self._job.repository_id:
                 raise RepositoryNotFoundError(projects.REMOVED)  # what this job had committed went with the old row
             # Whatever ends this job before it completes, searches must not take the index for up to date.
@@ -200,7 +206,9 @@ class JobRunner:
         job, fingerprint = self._job, target.index_fingerprint
         async with self._tools.database.transaction("writers", target.schema) as connection:
             known = await index_store.known_files(connection, target.repository_id)
-            failed = await store.failed_files(connection, job.project_id, job.repo_path, index_fingerprint=fingerprint)
+            failed = await store.failed_files(
+                connection, job.project_id, self._host_id, job.repo_path, index_fingerprint=fingerprint
+            )
             left_out = await not_indexed.not_indexed_files(connection, target.repository_id)
         return Staleness(
             known,

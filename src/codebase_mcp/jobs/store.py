@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileStat, FileState, Job, JobEvent, JobPhase
+from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileStat, FileState, Host, Job, JobEvent, JobPhase
 from codebase_mcp.errors import ConstraintViolatedError, DatabaseUnavailableError, LeaseLostError
 from codebase_mcp.jobs.statements import row as _row
 from codebase_mcp.jobs.statements import rows as _rows
@@ -110,6 +110,14 @@ class WaitingWork:
     longest_lapse_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class AdoptedJob:
+    """An active job of a repository that another host is to have; `is_living`: its worker is at it."""
+
+    id: UUID
+    is_living: bool
+
+
 async def _job(connection: AsyncConnection, name: str, arguments: Mapping[str, Any]) -> Job | None:
     row = await _row(connection, name, arguments)
     return None if row is None else to_job(row)
@@ -135,13 +143,13 @@ async def start(
     repo_name: str,
     force_reindex: bool,
     metadata: dict[str, Any],
+    host_id: str,
 ) -> tuple[Job, bool]:
-    """A new pending job and True, or the repository's active job and False."""
-    arguments = {
-        "id": uuid4(), "project_id": project_id, "repo_path": repo_path, "repo_name": repo_name,
-        "force_reindex": force_reindex, "metadata": json.dumps(metadata),
+    """A new pending job of that host and True, or the repository's active job and False."""
+    where = {"project_id": project_id, "host_id": host_id, "repo_path": repo_path}
+    arguments = where | {
+        "id": uuid4(), "repo_name": repo_name, "force_reindex": force_reindex, "metadata": json.dumps(metadata),
     }  # fmt: skip
-    where = {"project_id": project_id, "repo_path": repo_path}
     # The active job may end between the two statements; then the next round inserts.
     for _ in range(3):
         async with database.transaction("control") as connection:
@@ -175,27 +183,43 @@ async def _cancel(database: Database, job_id: UUID) -> Job | None:
         return await _job(connection, "cancel", {"id": job_id})
 
 
-async def hide_first_jobs(database: Database, project_id: str, repo_path: str) -> None:
+async def prepare_adoption(
+    connection: AsyncConnection, project_id: str, host_id: str | None, repo_path: str
+) -> list[AdoptedJob]:
+    """Locks a repository's active jobs and gives back those whose workers are dead; rolled back with the caller."""
+    where = {"project_id": project_id, "host_id": host_id, "repo_path": repo_path}
+    return [AdoptedJob(row["id"], row["is_living"]) for row in await _rows(connection, "prepare_adoption", where)]
+
+
+async def note_adoption(
+    connection: AsyncConnection, job_ids: Sequence[UUID], from_host: str | None, to_host: str
+) -> None:
+    """Writes the event of jobs that were moved to another host."""
+    await _rows(connection, "note_adoption", {"ids": list(job_ids), "from_host": from_host, "to_host": to_host})
+
+
+async def hide_first_jobs(database: Database, project_id: str, host_id: str | None, repo_path: str) -> None:
     """Has a repository that was never begun no longer shown as incomplete; its jobs stay on record."""
     async with database.transaction("control") as connection:
-        await _rows(connection, "hide_first_jobs", {"project_id": project_id, "repo_path": repo_path})
+        where = {"project_id": project_id, "host_id": host_id, "repo_path": repo_path}
+        await _rows(connection, "hide_first_jobs", where)
 
 
 # --- owning a job ---
 
 
-async def claim(database: Database, *, worker_id: UUID, host: str, lease_seconds: float) -> Job | None:
-    """Takes the most urgent job that can run now; None when there is none or no slot is free."""
+async def claim(database: Database, *, worker_id: UUID, host: Host, lease_seconds: float) -> Job | None:
+    """Takes the most urgent job of the host that can run now; None when there is none or no slot is free."""
     arguments = {
-        "worker_id": worker_id, "host": host, "lease_seconds": lease_seconds, "suspect_from": SUSPECT_FROM,
-        "suspect_wait_seconds": SUSPECT_WAIT_SECONDS,
+        "worker_id": worker_id, "host_id": host.id, "host": host.name, "lease_seconds": lease_seconds,
+        "suspect_from": SUSPECT_FROM, "suspect_wait_seconds": SUSPECT_WAIT_SECONDS,
     }  # fmt: skip
     try:
         async with database.transaction("control") as connection:
-            await _rows(connection, "fail_hopeless", {"fruitless_limit": FRUITLESS_LIMIT})
+            await _rows(connection, "fail_hopeless", {"fruitless_limit": FRUITLESS_LIMIT, "host_id": host.id})
             job = await _job(connection, "claim", arguments)
             if job is None:
-                await _rows(connection, "evict_silent", {"silent_seconds": SILENT_SECONDS})
+                await _rows(connection, "evict_silent", {"silent_seconds": SILENT_SECONDS, "host_id": host.id})
             return job
     except ConstraintViolatedError as error:
         if error.constraint == "one_job_per_slot":
@@ -353,10 +377,12 @@ async def pending_files(connection: AsyncConnection, job_id: UUID, *, after: int
 
 
 async def failed_files(
-    connection: AsyncConnection, project_id: str, repo_path: str, *, index_fingerprint: str | None = None
+    connection: AsyncConnection, project_id: str, host_id: str, repo_path: str, *, index_fingerprint: str | None = None
 ) -> list[FileOutcome]:
     """What the last completed job of a repository, of this fingerprint if given, could not index, as it was then."""
-    where = {"project_id": project_id, "repo_path": repo_path, "index_fingerprint": index_fingerprint}
+    where = {
+        "project_id": project_id, "host_id": host_id, "repo_path": repo_path, "index_fingerprint": index_fingerprint,
+    }  # fmt: skip
     rows = await _rows(connection, "failed_files", where)
     return [
         FileOutcome(row["relative_path"], FileState.FAILED, row["reason"], *(row[name] for name in FileStat._fields))
@@ -364,9 +390,10 @@ async def failed_files(
     ]
 
 
-async def waiting_work(database: Database) -> WaitingWork:
+async def waiting_work(database: Database, host_id: str) -> WaitingWork:
+    """Of the jobs of one host."""
     async with database.transaction("control") as connection:
-        row = _held(await _row(connection, "waiting_work", {}))
+        row = _held(await _row(connection, "waiting_work", {"host_id": host_id}))
     return WaitingWork(row["claimable"], row["running"], row["active"], float(row["longest_lapse_seconds"]))
 
 

@@ -3,9 +3,9 @@
 Every worker runs the same loop and none is special: no leader, no rescuer. An orphaned job is taken over by the same
 statement that takes a fresh one. The loop is supervised: whatever a turn raises is logged and the next turn comes; when
 the database is away, renewals fail, jobs give themselves up, their leases lapse, and the first turn after its return
-claims them again. A worker that was started automatically leaves after an idle period, but never while a job is active
-anywhere, because then it may be the one that has to take it over. It also leaves when its database has been away for
-so long that it may never come back.
+claims them again. A worker takes the jobs of its own host only: the trees of others are elsewhere. One that was started
+automatically leaves after an idle period, but never while a job of its host is active, because then it may be the one
+that has to take it over. It also leaves when its database has been away for so long that it may never come back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -25,6 +24,7 @@ from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.indexing.pipeline import warm_up
 from codebase_mcp.indexing.pool import ParsingPool
 from codebase_mcp.jobs import store
+from codebase_mcp.jobs.ownership import settle
 from codebase_mcp.jobs.registry import Registration
 from codebase_mcp.jobs.retention import Retention
 from codebase_mcp.jobs.runner import JobRunner
@@ -32,7 +32,7 @@ from codebase_mcp.jobs.spawn import LEAVE_AFTER_BATCH, LOOK_SECONDS, HostLock, S
 from codebase_mcp.jobs.tools import Tools
 from codebase_mcp.leaving import Departure, told_to_stop
 from codebase_mcp.logs import get_logger
-from codebase_mcp.storage import projects, tables, vector_index
+from codebase_mcp.storage import hosts, projects, tables, vector_index
 from codebase_mcp.storage.migrate import installed_revision, require_known
 from codebase_mcp.storage.opening import OpenedDatabase
 
@@ -172,9 +172,12 @@ class Worker:
         return True
 
     async def _check_schema(self) -> None:
-        """Prevents: an old worker from writing into a schema that a newer program has migrated."""
+        """Prevents: an old worker from writing into a schema that a newer program has migrated. Also says that the host
+        lives, so that others do not take its jobs for abandoned."""
         if time.monotonic() >= self._check_schema_at:
             require_known(tables.CONTROL_SCHEMA, await installed_revision(self._tools.database))
+            async with self._tools.database.transaction() as connection:
+                await hosts.sign(connection, self._opened.identity.host)
             self._check_schema_at = time.monotonic() + SCHEMA_CHECK_SECONDS
 
     async def _claim_jobs(self) -> None:
@@ -182,7 +185,7 @@ class Worker:
             job = await store.claim(
                 self._tools.database,
                 worker_id=self._worker_id,
-                host=socket.gethostname(),
+                host=self._opened.identity.host,
                 lease_seconds=self._tools.settings.lease_seconds,
             )
             if job is None:
@@ -212,7 +215,7 @@ class Worker:
         if self._host_lock is None or not self._running or time.monotonic() < self._look_for_suspects_at:
             return
         self._look_for_suspects_at = time.monotonic() + self._tools.settings.watch_seconds
-        work = await store.waiting_work(self._tools.database)
+        work = await store.waiting_work(self._tools.database, self._opened.identity.host.id)
         await asyncio.to_thread(self._spawner.ensure_worker, work)
 
     # --- the vector indexes ---
@@ -270,7 +273,7 @@ class Worker:
         # Whoever starts a job looks at the lock after its row is committed. So the lock goes first, then one more look:
         # either this worker sees the job, or the starter sees that there is no worker.
         self._host_lock.free()
-        work = await store.waiting_work(self._tools.database)
+        work = await store.waiting_work(self._tools.database, self._opened.identity.host.id)
         if work.active and await asyncio.to_thread(self._host_lock.take):
             self._busy_until = time.monotonic()
             return False
@@ -351,7 +354,7 @@ async def _open_patiently(opened: OpenedDatabase, ends: tuple[asyncio.Event, ...
     deadline = time.monotonic() + patience_seconds
     while not any(end.is_set() for end in ends):
         try:
-            await opened.open()
+            await settle(await opened.open(), opened.identity, is_embedded=opened.is_embedded)
         except CodebaseMcpError as error:
             if not error.is_transient:
                 raise

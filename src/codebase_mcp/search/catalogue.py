@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from codebase_mcp.domain import Host, host_label
 from codebase_mcp.search.stems import StemIndex, build_stem_index
 from codebase_mcp.storage import search_store
 from codebase_mcp.storage.projects import Repository
@@ -119,6 +120,15 @@ class Corpus:
 
     def absolute_path(self, file: int) -> str:
         return f"{self.repository(file).path.rstrip('/')}/{self.paths[file]}"
+
+    def place(self, file: int) -> tuple[str | None, str]:
+        """The host and the absolute path: one file has one place."""
+        return self.repository(file).host_id, self.absolute_path(file)
+
+    def host_of(self, file: int, own: Host | None) -> str | None:
+        """The host that the file is on, as people call it; None when it is the one that asks."""
+        repository = self.repository(file)
+        return host_label(repository.host_id, repository.host_name, own)
 
 
 def build_corpus(parts: Sequence[RepositoryFiles]) -> Corpus:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codebase_mcp.domain import Host
 from codebase_mcp.search import freshness
 from codebase_mcp.search.models import RepositoryFreshness
 from codebase_mcp.search.selection import Choices, Selection, choices_of
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a search looks at: repositories, unfinished jobs by path, and those of repositories without an index.
+    """What a search looks at: repositories, unfinished jobs by place, and those of repositories without an index.
 
-    `notes` say what it does not look at.
+    A place is a host and a path. `notes` say what it does not look at.
     """
 
     repositories: list[Repository]
-    jobs: dict[str, UnfinishedJob]
+    jobs: dict[tuple[str | None, str], UnfinishedJob]
     first_jobs: list[UnfinishedJob]
     model_id: int | None
     is_whole_project: bool
     counts: dict[tuple[int, str], LastCounts]
     notes: tuple[str, ...] = ()
+    host: Host | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +48,28 @@ class ProjectIndex:
     def covered_by(self, selection: Selection) -> Coverage:
         return Coverage(
             selection.repositories,
-            {job.repo_path: job for job in self.state.jobs},
+            {job.place: job for job in self.state.jobs},
             selection.first_jobs,
             self.state.model_id,
             is_whole_project=len(selection.repositories) == len(self.choices.repositories),
             counts=self.state.counts,
             notes=() if selection.note is None else (selection.note,),
+            host=self.choices.host,
         )
 
 
 async def project_index(
-    connection: AsyncConnection, schema: str, project_id: str, identity: EmbedderIdentity
+    connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
 ) -> ProjectIndex:
-    state = await project_state.read(connection, schema, project_id, identity)
+    state = await project_state.read(connection, schema, request.project_id, identity)
     known = await projects.list_repositories(connection) if state.has_schema else []
-    return ProjectIndex(choices_of(known, state.jobs), state)
+    return ProjectIndex(choices_of(known, state.jobs, request.host), state)
 
 
 async def coverage_of(
     connection: AsyncConnection, schema: str, request: SearchRequest, identity: EmbedderIdentity
 ) -> Coverage:
-    index = await project_index(connection, schema, request.project_id, identity)
+    index = await project_index(connection, schema, request, identity)
     return index.covered_by(index.choices.for_request(request))
 
 
@@ -81,14 +84,22 @@ def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:
 
 
 async def freshness_of(coverage: Coverage) -> list[RepositoryFreshness]:
-    paths = [item.path for item in coverage.repositories] + [job.repo_path for job in coverage.first_jobs]
-    heads = await asyncio.to_thread(freshness.head_commits, paths)
+    host = coverage.host
+    heads = await asyncio.to_thread(
+        freshness.heads_of,
+        [*(one.place for one in coverage.repositories), *(job.place for job in coverage.first_jobs)],
+        host,
+    )
     return [
         *(
             freshness.freshness_of(
-                item, coverage.jobs.get(item.path), heads[item.path], coverage.counts.get((item.id, item.path))
+                item,
+                coverage.jobs.get(item.place),
+                heads.get(item.place),
+                coverage.counts.get((item.id, item.path)),
+                host=host,
             )
             for item in coverage.repositories
         ),
-        *(freshness.freshness_of_first_job(job, heads[job.repo_path]) for job in coverage.first_jobs),
+        *(freshness.freshness_of_first_job(job, heads.get(job.place), host=host) for job in coverage.first_jobs),
     ]

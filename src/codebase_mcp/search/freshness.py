@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from codebase_mcp.domain import NO_HOST, Host, host_label
 from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, RepositoryState
 from codebase_mcp.storage.project_state import LastCounts, UnfinishedJob
 from codebase_mcp.storage.projects import Repository
@@ -19,12 +20,20 @@ _PACKED_REFS_BYTES = 8_000_000
 
 
 def freshness_of(
-    repository: Repository, job: UnfinishedJob | None, head: str | None, counts: LastCounts | None = None
+    repository: Repository,
+    job: UnfinishedJob | None,
+    head: str | None,
+    counts: LastCounts | None = None,
+    *,
+    host: Host | None = None,
 ) -> RepositoryFreshness:
-    """What an answer says of one indexed repository."""
+    """What an answer says of one indexed repository; `host` is the one that asks."""
+    elsewhere = host_label(repository.host_id, repository.host_name, host)
     return RepositoryFreshness(
         repository=repository.name,
         path=repository.path,
+        host=elsewhere,
+        changed_files_unknown=None if elsewhere is None else f"The tree is on {on_host(elsewhere)}.",
         state=_state(job, is_complete=repository.is_complete),
         progress_percentage=_percentage(job),
         indexed_commit=repository.indexed_commit,
@@ -34,11 +43,12 @@ def freshness_of(
     )
 
 
-def freshness_of_first_job(job: UnfinishedJob, head: str | None) -> RepositoryFreshness:
+def freshness_of_first_job(job: UnfinishedJob, head: str | None, *, host: Host | None = None) -> RepositoryFreshness:
     """What an answer says of a repository that has a job but no index yet."""
     return RepositoryFreshness(
         repository=job.repo_name,
         path=job.repo_path,
+        host=host_label(job.host_id, job.host_name, host),
         state=_state(job, is_complete=False),
         progress_percentage=_percentage(job),
         indexed_commit=None,
@@ -69,9 +79,20 @@ def _percentage(job: UnfinishedJob | None) -> int | None:
     return job.progress_percentage if job is not None and job.is_active else None
 
 
-def head_commits(paths: list[str]) -> Mapping[str, str | None]:
-    """The commit checked out in each of these directories, read from files; no program is run. Blocking."""
-    return {path: head_commit(Path(path)) for path in paths}
+def on_host(label: str) -> str:
+    """`host build-1`, `no known host`."""
+    return label if label == NO_HOST else f"host {label}"
+
+
+def heads_of(
+    places: Iterable[tuple[str | None, str]], host: Host | None
+) -> Mapping[tuple[str | None, str], str | None]:
+    """The commit checked out in each of these directories of this host, read from files; no program is run. Blocking.
+
+    What has the same path here is not the tree of another host.
+    """
+    own = None if host is None else host.id
+    return {place: head_commit(Path(place[1])) for place in places if place[0] == own}
 
 
 def head_commit(directory: Path) -> str | None:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from codebase_mcp.domain import Host
+
 ContentForm = Literal["full", "lines", "signature", "location"]
 SymbolMatch = Literal["exact", "folded", "prefix", "fuzzy"]
 RepositoryState = Literal["ready", "indexing", "incomplete"]
@@ -39,6 +41,7 @@ class SearchRequest(BaseModel):
     """One search within a project; the service checks the values and says what is wrong with them.
 
     `here` is the directory in which the caller works: a request that names no repository is about the one around it.
+    `host` is the one whose directory that is, and whose repositories come first where a path is on several.
     `notes` are what the answer has to say of how the request was understood.
     """
 
@@ -47,6 +50,7 @@ class SearchRequest(BaseModel):
     query: str
     project_id: str
     here: str | None = None
+    host: Host | None = None
     notes: tuple[str, ...] = ()
     repository: str | int | None = None
     language: str | None = None
@@ -83,6 +87,7 @@ class SearchHit(BaseModel):
     content_start_line: int = Field(description="The line of the file at which content starts.")
     score: float = Field(description="Comparable within one answer only; higher is better.")
     repository: str = Field(description="Name of the repository.")
+    host: str | None = Field(default=None, description="The host that the file is on; null: this one.")
 
 
 class IndexCoverage(BaseModel):
@@ -124,6 +129,7 @@ class RepositoryFreshness(BaseModel):
 
     repository: str
     path: str
+    host: str | None = Field(default=None, description="The host that its tree is on; null: this one.")
     state: RepositoryState = Field(
         description="ready; indexing (answers grow); incomplete (the last job failed, was cancelled, or waits)."
     )
@@ -152,6 +158,7 @@ class Origin(BaseModel):
     symbol: str | None
     kind: str
     repository: str
+    host: str | None = None
 
 
 class SymbolHit(BaseModel):
@@ -171,6 +178,7 @@ class SymbolHit(BaseModel):
     signature: str | None = Field(description="The line that names it; null when the token budget left it out.")
     language: str
     repository: str = Field(description="Name of the repository.")
+    host: str | None = Field(default=None, description="The host that the file is on; null: this one.")
 
 
 class RelatedAnswer(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from codebase_mcp.domain import Host
 from codebase_mcp.lenient import clamp, is_absent, local_path
 from codebase_mcp.search.models import (
     MAX_LIMIT,
@@ -20,7 +21,9 @@ _WORDS = frozenset({"language", "kind", "role"})
 _EVERY_FILE = frozenset({"", ".", "*", "**"})
 
 
-def normalized_request(query: str, project_id: str, here: str | None, filters: Filters) -> SearchRequest:
+def normalized_request(
+    query: str, project_id: str, here: str | None, filters: Filters, *, host: Host | None = None
+) -> SearchRequest:
     """The request that is meant. Whether its values exist is for others to say, and what a repository is called."""
     given: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
     notes: list[str] = []
@@ -33,7 +36,7 @@ def normalized_request(query: str, project_id: str, here: str | None, filters: F
             del given[name]
     if "path_glob" in given:
         given["path_glob"] = _glob(given["path_glob"], here)
-    return SearchRequest(query=query, project_id=project_id, here=here, notes=tuple(notes), **given)
+    return SearchRequest(query=query, project_id=project_id, here=here, host=host, notes=tuple(notes), **given)
 
 
 def cut_query(request: SearchRequest) -> SearchRequest:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codebase_mcp.domain import Host
 from codebase_mcp.errors import FileNotIndexedError, InvalidInputError
 from codebase_mcp.lenient import local_path, real_path
 from codebase_mcp.search.catalogue import Corpus
@@ -74,16 +75,17 @@ def read_path(file_path: str, here: str | None) -> FilePath:
     return FilePath(file_path.strip(), tuple(dict.fromkeys(readings)), below)
 
 
-def find_file(corpus: Corpus, path: FilePath) -> int | None:
+def find_file(corpus: Corpus, path: FilePath, host: Host | None = None) -> int | None:
     """The position of the file in the corpus; InvalidInputError when the path leads to several files."""
     wanted = set(path.places_in(corpus))
     found = [file for file, own in enumerate(corpus.paths) if (int(corpus.repository_of[file]), own) in wanted]
-    paths = {corpus.absolute_path(file): file for file in found}
+    paths = {corpus.absolute_path(file) for file in found}
     if len(paths) > 1:
         raise InvalidInputError(
             f"file_path {path.given!r} is in several repositories: {', '.join(sorted(paths))}. Give the absolute path."
         )
-    return found[0] if found else None
+    # A path is one of the caller's host, if that has it.
+    return min(found, key=lambda file: corpus.host_of(file, host) is not None, default=None)
 
 
 async def why_left_out(
@@ -91,8 +93,9 @@ async def why_left_out(
 ) -> FileNotIndexedError | None:
     """Why a file that a job met is not in the index; None for one that no job has met."""
     for number, relative_path in path.places_in(corpus):
-        root = corpus.repositories[number].path
-        fate = await search_store.fate_of_file(connection, project_id, root, relative_path)
+        repository = corpus.repositories[number]
+        root = repository.path
+        fate = await search_store.fate_of_file(connection, project_id, repository.host_id, root, relative_path)
         if fate is not None:
             return FileNotIndexedError(f"{root.rstrip('/')}/{relative_path} is not indexed: {_told(fate, root)}")
     return None

@@ -63,7 +63,7 @@ class RelatedService:
         schema = tables.schema_name(request.project_id)
         path = await asyncio.to_thread(places.read_path, request.query, request.here)
         async with self._database.snapshot("search", schema) as connection:
-            index = await project_index(connection, schema, request.project_id, self._embedder.identity)
+            index = await project_index(connection, schema, request, self._embedder.identity)
             coverage, corpus, file = await self._located(connection, schema, index, request, path)
             chunk = await _chunk_at(connection, schema, corpus, file, line)
             found = await _Relating(connection, schema, coverage, corpus, request, file, chunk).find()
@@ -103,7 +103,7 @@ class RelatedService:
     ) -> tuple[Coverage, Corpus, int | None]:
         coverage = index.covered_by(selection)
         corpus = await self._catalogue.corpus(connection, schema, coverage.repositories)
-        return coverage, corpus, places.find_file(corpus, path)
+        return coverage, corpus, places.find_file(corpus, path, index.choices.host)
 
 
 def check(request: SearchRequest, line: int) -> None:
@@ -204,8 +204,8 @@ class _Relating:
 
     def _others_first(self, ranked: Sequence[RankedFile]) -> list[RankedFile]:
         """What else is in the same file comes last, and not again as a file of another repository."""
-        own = self.corpus.absolute_path(self.file)
-        others = [item for item in ranked if self.corpus.absolute_path(item.file) != own]
+        own = self.corpus.place(self.file)
+        others = [item for item in ranked if self.corpus.place(item.file) != own]
         return [*once_per_path(self.corpus, others), *(item for item in ranked if item.file == self.file)]
 
     async def _chunks(self, positions: Sequence[int]) -> list[ChunkRow]:
@@ -218,7 +218,7 @@ def _answer(request: SearchRequest, corpus: Corpus, file: int, chunk: ChunkRow, 
     paths = [corpus.absolute_path(item.file) for item in found.files]
     shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
     hits = [
-        hit_of(corpus, item, path, one, snippet)
+        hit_of(corpus, item, path, one, snippet, own=request.host)
         for item, path, one, snippet in zip(found.files, paths, found.chunks, shown, strict=False)
     ]
     return RelatedAnswer(
@@ -229,6 +229,7 @@ def _answer(request: SearchRequest, corpus: Corpus, file: int, chunk: ChunkRow, 
             symbol=chunk.symbol,
             kind=chunk.kind,
             repository=corpus.repository(file).name,
+            host=corpus.host_of(file, request.host),
         ),
         results=hits,
         total_count=found.count,

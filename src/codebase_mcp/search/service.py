@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codebase_mcp.domain import Host
 from codebase_mcp.errors import EmbeddingError
 from codebase_mcp.indexing.terms import fold_name
 from codebase_mcp.search import (
@@ -126,8 +127,8 @@ class SearchService:
     async def _corpus(
         self, connection: AsyncConnection, schema: str, coverage: Coverage, *, may_be_old: bool
     ) -> Corpus:
-        active = {path for path, job in coverage.jobs.items() if job.is_active}
-        changing = {item.id for item in coverage.repositories if may_be_old and item.path in active}
+        active = {place for place, job in coverage.jobs.items() if job.is_active}
+        changing = {item.id for item in coverage.repositories if may_be_old and item.place in active}
         return await self._catalogue.corpus(connection, schema, coverage.repositories, changing=changing)
 
 
@@ -321,10 +322,10 @@ def _score(
 
 def once_per_path(corpus: Corpus, ranked: Sequence[RankedFile]) -> list[RankedFile]:
     """Repositories may lie within one another: the same file counts once, where it ranks best."""
-    by_path: dict[str, RankedFile] = {}
+    by_place: dict[tuple[str | None, str], RankedFile] = {}
     for item in ranked:
-        by_path.setdefault(corpus.absolute_path(item.file), item)
-    return list(by_path.values())
+        by_place.setdefault(corpus.place(item.file), item)
+    return list(by_place.values())
 
 
 async def _answer(
@@ -338,7 +339,7 @@ async def _answer(
     paths = [corpus.absolute_path(item.file) for item in found.files]
     shown = snippets.fit(found.chunks, paths, found.query, request.max_tokens)
     hits = [
-        hit_of(corpus, item, path, chunk, snippet)
+        hit_of(corpus, item, path, chunk, snippet, own=request.host)
         for item, path, chunk, snippet in zip(found.files, paths, found.chunks, shown, strict=False)
     ]
     return SearchAnswer(
@@ -353,7 +354,9 @@ async def _answer(
     )
 
 
-def hit_of(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet) -> SearchHit:
+def hit_of(
+    corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet: snippets.Snippet, *, own: Host | None
+) -> SearchHit:
     return SearchHit(
         file_path=path,
         start_line=chunk.start_line,
@@ -366,6 +369,7 @@ def hit_of(corpus: Corpus, item: RankedFile, path: str, chunk: ChunkRow, snippet
         content_start_line=snippet.start_line,
         score=item.score,
         repository=corpus.repository(item.file).name,
+        host=corpus.host_of(item.file, own),
     )
 
 

@@ -174,8 +174,12 @@ class _Finding:
 
     def _sorted(self, found: Iterable[Matched]) -> list[Matched]:
         """Best first; a definition of a file that several repositories hold counts once."""
-        once = {(self.corpus.absolute_path(item.file), item.row.start_line, item.row.name): item for item in found}
+        once = {(self._place(item), item.row.start_line, item.row.name): item for item in found}
         return [once[key] for key in sorted(once, key=lambda key: (self._order(once[key]), key))]
+
+    def _place(self, item: Matched) -> tuple[str, str]:
+        host_id, path = self.corpus.place(item.file)
+        return path, host_id or ""
 
     def _order(self, item: Matched) -> tuple[int, ...]:
         owner = symbol_names.owner_value(self.asked, item.row, self.corpus.paths[item.file])
@@ -217,7 +221,7 @@ def _answer(
     shown = snippets.fit(chunks, paths, analyse(request.query), request.max_tokens)
     return SymbolAnswer(
         results=[
-            _hit(corpus, item, path, snippet.content or None)
+            _hit(request, corpus, item, path, snippet.content or None)
             for item, path, snippet in zip(asked, paths, shown, strict=False)
         ],
         total_count=len(matched),
@@ -228,7 +232,7 @@ def _answer(
     )
 
 
-def _hit(corpus: Corpus, item: Matched, path: str, signature: str | None) -> SymbolHit:
+def _hit(request: SearchRequest, corpus: Corpus, item: Matched, path: str, signature: str | None) -> SymbolHit:
     row, language = item.row, str(corpus.languages[item.file])
     return SymbolHit(
         name=row.name,
@@ -243,4 +247,5 @@ def _hit(corpus: Corpus, item: Matched, path: str, signature: str | None) -> Sym
         signature=signature,
         language=language,
         repository=corpus.repository(item.file).name,
+        host=corpus.host_of(item.file, request.host),
     )

@@ -31,7 +31,10 @@ def freshness_notes(
 def _notes(freshness: Sequence[RepositoryFreshness], remedy: Remedy, retry: Remedy) -> Iterator[str]:
     if growing := [one for one in freshness if one.state == "indexing"]:
         yield f"Still being indexed: {_named(growing, _progress)}. Code that is missing here may not be indexed yet."
-    if incomplete := [one for one in freshness if one.state == "incomplete"]:
+    if elsewhere := [one for one in freshness if one.state == "incomplete" and one.host is not None]:
+        named = _named(elsewhere, lambda one: f"{_share(one)} on {one.host}")
+        yield f"Index is incomplete: {named}. Only the host that has the tree can complete it."
+    if incomplete := [one for one in freshness if one.state == "incomplete" and one.host is None]:
         missing = f"Code that is missing here may not be indexed; {remedy(incomplete)}"
         yield f"Index is incomplete: {_named(incomplete, _share)}. {missing}."
     ready = [one for one in freshness if one.state == "ready"]
@@ -40,7 +43,7 @@ def _notes(freshness: Sequence[RepositoryFreshness], remedy: Remedy, retry: Reme
     if moved := [one for one in ready if _is_moved(one)]:
         named = _named(moved, lambda one: one.repository)
         yield f"Index may be behind: another commit is checked out in {named}; {remedy(moved)}."
-    if failed := [one for one in ready if one.coverage and _is_notable(one.coverage)]:
+    if failed := [one for one in ready if one.host is None and one.coverage and _is_notable(one.coverage)]:
         told = f"Could not be indexed: {_named(failed, _failures, '; ')}"
         yield f"{told}; {retry(failed)}." if retry(failed) else f"{told}."
 

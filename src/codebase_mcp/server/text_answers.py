@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from codebase_mcp.domain import NO_HOST
 from codebase_mcp.server.freshness_notes import freshness_notes
 from codebase_mcp.visible_text import INVISIBLE
 
@@ -104,6 +105,14 @@ class _Placed(Protocol):
     def file_path(self) -> str: ...
     @property
     def repository(self) -> str: ...
+    @property
+    def host(self) -> str | None: ...
+
+
+class _Root(NamedTuple):
+    name: str
+    path: str
+    host: str | None
 
 
 class _Roots:
@@ -115,27 +124,32 @@ class _Roots:
     def __init__(self, items: Sequence[_Placed], freshness: Sequence[RepositoryFreshness]) -> None:
         self._freshness = freshness
         found = dict.fromkeys(root for item in items if (root := self._root_of(item)))
-        names = [name for name, _ in found]
+        names = [root.name for root in found]
         self._is_single = len(found) == 1
-        self._shown = [(name, path) for name, path in found if names.count(name) == 1]
+        self._shown = [root for root in found if names.count(root.name) == 1]
 
     def parts(self) -> list[_Part]:
         if self._is_single:
-            return [_Part(f"root: {path}") for _, path in self._shown]
-        return [_Part(f"{name}: {path}") for name, path in self._shown]
+            return [_Part(f"root: {root.path}{_elsewhere(root.host)}") for root in self._shown]
+        return [_Part(f"{root.name}: {root.path}{_elsewhere(root.host)}") for root in self._shown]
 
     def path_of(self, item: _Placed) -> str:
         root = self._root_of(item)
         if root not in self._shown:
-            return item.file_path
-        name, path = root
-        below = item.file_path[len(path.rstrip("/")) + 1 :]
-        return below if self._is_single else f"{name}: {below}"
+            return f"{item.file_path}{_elsewhere(item.host)}"
+        below = item.file_path[len(root.path.rstrip("/")) + 1 :]
+        return below if self._is_single else f"{root.name}: {below}"
 
-    def _root_of(self, item: _Placed) -> tuple[str, str] | None:
-        roots = [one.path for one in self._freshness if one.repository == item.repository]
+    def _root_of(self, item: _Placed) -> _Root | None:
+        own = (item.repository, item.host)
+        roots = [one.path for one in self._freshness if (one.repository, one.host) == own]
         around = [path for path in roots if item.file_path.startswith(path.rstrip("/") + "/")]
-        return (item.repository, max(around, key=len)) if around else None
+        return _Root(item.repository, max(around, key=len), item.host) if around else None
+
+
+def _elsewhere(host: str | None) -> str:
+    """Behind a path that is not on this host."""
+    return "" if host is None else f" (on {host if host == NO_HOST else f'host {host}'}, not on this one)"
 
 
 def _hits(
@@ -194,7 +208,7 @@ def _by_place(hits: Sequence[SymbolHit]) -> list[list[SymbolHit]]:
 
 
 def _is_one_place(one: SymbolHit, other: SymbolHit) -> bool:
-    if one.file_path != other.file_path:
+    if (one.file_path, one.host) != (other.file_path, other.host):
         return False
     between = max(one.start_line, other.start_line) - min(one.end_line, other.end_line) - 1
     return between <= NEARBY_LINES or _definition_name(one) == _definition_name(other)

@@ -110,15 +110,21 @@ def new_look() -> Look:
     return Look(list_deadline=now + LISTING_SECONDS, deadline=now + LOOKING_SECONDS)
 
 
-async def look_at(database: Database, project_id: str, path: str, max_file_bytes: int, look: Look) -> Looked:
-    """Compares a tree with its index. Raises DatabaseError only; what is wrong with the tree is an answer."""
+async def look_at(
+    database: Database, project_id: str, place: tuple[str, str], max_file_bytes: int, look: Look
+) -> Looked:
+    """Compares the tree at a place, which is this host and a path, with its index.
+
+    Raises DatabaseError only; what is wrong with the tree is an answer.
+    """
+    host_id, path = place
     indexed_at = None
     try:
-        indexed = await _indexed(database, project_id, path)
+        indexed = await _indexed(database, project_id, host_id, path)
         indexed_at = indexed.indexed_at
         checked_at = datetime.now(UTC)
         seen = await asyncio.to_thread(_seen, Path(path), indexed.files, max_file_bytes, look)
-        left_out = await _left_out(database, project_id, path, indexed.repository_id, seen.strangers)
+        left_out = await _left_out(database, project_id, place, indexed.repository_id, seen.strangers)
         suspects = await _hashes(database, project_id, indexed.repository_id, seen.suspects)
         suspects |= left_out.suspects(seen.strangers)
         equal = await _verified(Path(path), suspects, max_file_bytes, look)
@@ -130,11 +136,11 @@ async def look_at(database: Database, project_id: str, path: str, max_file_bytes
     return Looked(indexed_at, _changes(seen, left_out, equal.keys(), checked_at))
 
 
-async def _indexed(database: Database, project_id: str, path: str) -> _Indexed:
+async def _indexed(database: Database, project_id: str, host_id: str, path: str) -> _Indexed:
     schema = schema_name(project_id)
     async with database.transaction("search", schema) as connection:
         known = await projects.list_repositories(connection) if await projects.schema_exists(connection, schema) else []
-        repository = next((one for one in known if one.path == path), None)
+        repository = next((one for one in known if one.place == (host_id, path)), None)
         if repository is None:
             raise NotComparableError(f"Nothing of {path} is indexed yet.")
         if repository.file_count > MOST_FILES:
@@ -171,7 +177,11 @@ def _may_have_same_content(file: DiscoveredFile, indexed: FileStat) -> bool:
 
 
 async def _left_out(
-    database: Database, project_id: str, path: str, repository_id: int, strangers: Mapping[str, FileStat]
+    database: Database,
+    project_id: str,
+    place: tuple[str, str],
+    repository_id: int,
+    strangers: Mapping[str, FileStat],
 ) -> _LeftOut:
     """Which of the files were read and left out because of their content, and which the last completed job left out."""
     if not strangers:
@@ -181,7 +191,7 @@ async def _left_out(
         others = [stranger for stranger in strangers if stranger not in by_content]
         if not others:
             return _LeftOut(by_content, {})
-        return _LeftOut(by_content, await records.left_out_by_last_job(connection, project_id, path, others))
+        return _LeftOut(by_content, await records.left_out_by_last_job(connection, project_id, *place, others))
 
 
 async def _hashes(database: Database, project_id: str, repository_id: int, suspects: Sequence[str]) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from codebase_mcp import __version__
 from codebase_mcp.answers import Check
 from codebase_mcp.config_file import VARIABLE, config_path
+from codebase_mcp.domain import host_label
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import records, store
@@ -25,7 +26,7 @@ from codebase_mcp.service import reports
 from codebase_mcp.service.application_database import check_application_database
 from codebase_mcp.service.distribution import check_distribution, installed_versions
 from codebase_mcp.service.settings_check import check_clients, check_settings
-from codebase_mcp.storage import disk, embedded
+from codebase_mcp.storage import disk, embedded, hosts
 from codebase_mcp.storage.migrate import check_server
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ async def _checks_in(settings: Settings, life: Life) -> list[Check]:
     extension_fix = "Install pgvector 0.8 or newer on the server."
     return [
         await _tried("vector extension", lambda: _extension_check(life), extension_fix),
+        await _tried("host", lambda: _host_check(settings, life), "Give this user write access to the data directory."),
         await _tried("worker", lambda: _worker_check(settings, life), "Look at logs/worker.log."),
         await _tried("jobs", lambda: _jobs_check(life), "Look at logs/worker.log."),
     ]
@@ -131,8 +133,31 @@ def _versions() -> Check:
     return Check(name="versions", is_ok=is_ok, detail=detail, fix=fix, facts=dict(installed_versions(_PARTS)))
 
 
+async def _host_check(settings: Settings, life: Life) -> Check:
+    """Which host this is to the database; a warning when the data directory is a copy of another machine's."""
+    identity = life.identity
+    async with life.database.transaction() as connection:
+        known = await hosts.known_hosts(connection)
+        nobodys = await hosts.unowned(connection)
+    origin = "set by CODEBASE_MCP_HOST_ID or host_id" if settings.host_id else f"kept in {settings.data_dir}"
+    others = sorted(host_label(host_id, host.name, identity.host) or "" for host_id, host in known.items())
+    detail = f"{identity.host.id} ({identity.host.name}), {origin}"
+    detail += f"; other hosts in this database: {', '.join(filter(None, others))}" if any(others) else ""
+    fixes = []
+    if identity.copied_from is not None and not settings.is_embedded:
+        detail += f"; this data directory was made on another machine, which is host {identity.copied_from}"
+        fixes.append(
+            "If this machine replaces that one, `codebase-mcp config set host_id"
+            f" {identity.copied_from}` makes it the same host; if both live, nothing has to be done."
+        )
+    if paths := sorted({one.path for one in nobodys if one.repository_id is not None}):
+        detail += f"; of no known host, because an older version indexed them: {', '.join(paths[:JOBS_NAMED])}"
+        fixes.append("`codebase-mcp repos adopt PATH` on the host that has the tree makes such a repository its own.")
+    return Check(name="host", is_ok=True, is_warning=bool(fixes), detail=detail, fix=" ".join(fixes) or None)
+
+
 async def _worker_check(settings: Settings, life: Life) -> Check:
-    work = await store.waiting_work(life.database)
+    work = await store.waiting_work(life.database, life.identity.host.id)
     pid = living_worker(settings)
     worker = f"worker {pid} lives" if pid else "no automatically started worker lives"
     detail = f"{worker}; {work.running} jobs running, {work.claimable} waiting, {work.active} active"
@@ -146,7 +171,10 @@ async def _jobs_check(life: Life) -> Check:
     async with life.database.transaction() as connection:
         now = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
         active = await records.all_active_jobs(connection)
-    slow = [words for job in active if (words := reports.trouble(job, now)) is not None]
+        known = await hosts.known_hosts(connection)
+    owners = [reports.owner_of(job, life.identity.host, known) for job in active]
+    told = (reports.trouble(job, now, owner) for job, owner in zip(active, owners, strict=True))
+    slow = [words for words in told if words is not None]
     detail = "; ".join(slow[:JOBS_NAMED]) if slow else f"{len(active)} active, all getting on or waiting their turn"
     if len(slow) > JOBS_NAMED:
         detail += f"; and {len(slow) - JOBS_NAMED} more"

@@ -65,12 +65,17 @@ class Request:
 
     root: Path
     project_id: str
+    host_id: str
     force_reindex: bool
     retry_paths: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> str:
         return schema_name(self.project_id)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.host_id, str(self.root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +192,18 @@ async def _indexed(database: Database, request: Request, fingerprint: str | None
             known = await _known(connection, repository, most_files)
             left_out = await not_indexed_files(connection, repository.id)
             failed = await store.failed_files(
-                connection, request.project_id, str(request.root), index_fingerprint=fingerprint
+                connection, request.project_id, request.host_id, str(request.root), index_fingerprint=fingerprint
             )
-        active = {job.repo_path: job.id for job in await store.active_jobs(connection, request.project_id)}
-        past = await history(connection, fingerprint)
-    return Indexed(repository, known, left_out, failed, active.get(str(request.root)), past)
+        active = {job.place: job.id for job in await store.active_jobs(connection, request.project_id)}
+        past = await history(connection, request.host_id, fingerprint)
+    return Indexed(repository, known, left_out, failed, active.get(request.place), past)
 
 
 async def _repository(connection: AsyncConnection, request: Request) -> Repository | None:
     if not await projects.schema_exists(connection, request.schema):
         return None
     everything = await projects.list_repositories(connection)
-    return next((repository for repository in everything if repository.path == str(request.root)), None)
+    return next((repository for repository in everything if repository.place == request.place), None)
 
 
 async def _known(connection: AsyncConnection, repository: Repository, most_files: int) -> dict[str, KnownFile] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from codebase_mcp.answers import (
+    AdoptedRepository,
     CancelledJob,
     Check,
     EstimateReport,
@@ -23,7 +25,7 @@ from codebase_mcp.answers import (
     RepositoryList,
     StartedJob,
 )
-from codebase_mcp.domain import Job, JobStatus
+from codebase_mcp.domain import Host, Job, JobStatus
 from codebase_mcp.errors import (
     DatabaseError,
     InvalidInputError,
@@ -32,7 +34,7 @@ from codebase_mcp.errors import (
     ProjectNotFoundError,
 )
 from codebase_mcp.indexing.embed import open_embedder
-from codebase_mcp.jobs import records, store
+from codebase_mcp.jobs import ownership, records, store
 from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.lenient import clamp, is_absent, local_path
 from codebase_mcp.search import related, symbols
@@ -47,11 +49,11 @@ from codebase_mcp.search.models import (
 )
 from codebase_mcp.search.normalize import cut_query, normalized_request
 from codebase_mcp.search.scope import check_request
-from codebase_mcp.service import diagnosis, estimate, inputs, refresh, rehearsal, reports, repositories
+from codebase_mcp.service import adoption, diagnosis, estimate, inputs, refresh, rehearsal, reports, repositories
 from codebase_mcp.service.life import Life, promptly
 from codebase_mcp.service.looks import Looks
 from codebase_mcp.service.searches import Searches, open_searches
-from codebase_mcp.storage import disk, projects
+from codebase_mcp.storage import disk, hosts, projects
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -94,11 +96,15 @@ class Service:
 
     @cached_property
     def _looks(self) -> Looks:
-        return Looks(lambda: self._database, self._settings)
+        return Looks(lambda: self._database, self._settings, lambda: self._host.id)
 
     @property
     def _database(self) -> Database:
         return self._life.database
+
+    @property
+    def _host(self) -> Host:
+        return self._life.identity.host
 
     # --- life ---
 
@@ -121,7 +127,10 @@ class Service:
     async def is_needed(self) -> bool:
         """Whether this process has to live on though nobody asks it anything: it may have to look after jobs."""
         try:
-            return self._settings.worker == "inline" or (await store.waiting_work(self._database)).active > 0
+            return (
+                self._settings.worker == "inline"
+                or (await store.waiting_work(self._database, self._host.id)).active > 0
+            )
         except DatabaseError:
             return True
 
@@ -151,24 +160,46 @@ class Service:
     ) -> StartedJob:
         """A new job, or the repository's active one."""
         named = await self._named_project(project_id)
-        root, project, repo_name = await asyncio.to_thread(
-            self._checked_start, repo_path, name, named, allow_large_root
-        )
+        root, project, repo_name = await self._start_here(repo_path, name, named, allow_large_root)
         await asyncio.to_thread(disk.require_free, self._settings, "a start")
         embedder = self._embedder  # a model that cannot be loaded is told before there is a job
+        await ownership.take_for_start(self._database, self._host, project, str(root))
+        place = self._host.id, str(root)
         async with self._database.transaction() as connection:
             await projects.ensure_project(connection, project)
-            retry_paths = await _paths_to_retry(connection, project, str(root)) if retry_failed else None
+            retry_paths = await _paths_to_retry(connection, project, place) if retry_failed else None
+            elsewhere = await repositories.same_path_elsewhere(connection, project, str(root), self._life.identity)
         metadata = {} if retry_paths is None else {"retry_paths": retry_paths}
         job, is_new = await store.start(
             self._database, project_id=project, repo_path=str(root), repo_name=repo_name,
-            force_reindex=force_reindex, metadata=metadata,
+            force_reindex=force_reindex, metadata=metadata, host_id=self._host.id,
         )  # fmt: skip
         await self._life.look_after_jobs()
-        request = estimate.Request(root, project, force_reindex, frozenset(retry_paths or ()))
+        request = estimate.Request(root, project, self._host.id, force_reindex, frozenset(retry_paths or ()))
         seconds = await estimate.at_a_glance(self._database, self._settings, embedder, request)
         ignored = [] if is_new else _ignored_arguments(job, force_reindex=force_reindex, retry_paths=retry_paths)
-        return reports.started(job, is_new=is_new, estimated_seconds=seconds, ignored=ignored)
+        started = reports.started(job, is_new=is_new, estimated_seconds=seconds, ignored=ignored)
+        return started.model_copy(update={"warnings": [*started.warnings, *elsewhere]})
+
+    async def _start_here(
+        self, repo_path: str, name: str | None, project_id: str | None, allow_large_root: bool
+    ) -> tuple[Path, str, str]:
+        """`_checked_start`, which says of a path that is only on another host that it is there."""
+        try:
+            return await asyncio.to_thread(self._checked_start, repo_path, name, project_id, allow_large_root)
+        except InvalidInputError as error:
+            path = local_path(repo_path).rstrip("/")
+            if not path.startswith("/") or "\0" in path or os.path.lexists(path):
+                raise
+            project = await asyncio.to_thread(inputs.resolve_project, project_id, [], self._settings.project_id)
+            async with self._database.transaction() as connection:
+                owners = await repositories.hosts_with(connection, project, path, self._host)
+            if not owners:
+                raise
+            known = (
+                f"It is a repository of {' and '.join(owners)}, where its tree is: it can be searched from here, and"
+            )
+            raise InvalidInputError(f"{error.message} {known} indexed only there.") from error
 
     @promptly
     async def estimate_indexing(
@@ -183,12 +214,12 @@ class Service:
     ) -> EstimateReport:
         """What a start with these arguments would do, and how long it would take. Writes nothing."""
         named = await self._named_project(project_id)
-        root, project, _ = await asyncio.to_thread(self._checked_start, repo_path, name, named, allow_large_root)
+        root, project, _ = await self._start_here(repo_path, name, named, allow_large_root)
         retry_paths: list[str] = []
         if retry_failed:
             async with self._database.transaction() as connection:
-                retry_paths = await _paths_to_retry(connection, project, str(root))
-        request = estimate.Request(root, project, force_reindex, frozenset(retry_paths))
+                retry_paths = await _paths_to_retry(connection, project, (self._host.id, str(root)))
+        request = estimate.Request(root, project, self._host.id, force_reindex, frozenset(retry_paths))
         return await estimate.estimated(self._database, self._settings, self._embedder, request)
 
     def _checked_start(
@@ -213,6 +244,7 @@ class Service:
                 await records.files_left_out(connection, job_id, reports.FILES_SHOWN),
                 await records.reasons_left_out(connection, job_id),
                 await store.events(connection, job_id) if include_events else None,
+                owner=reports.owner_of(job, self._host, await hosts.known_hosts(connection)),
             )
         if not job.status.is_terminal:
             await self._life.look_after_jobs()
@@ -277,7 +309,8 @@ class Service:
             which = JobFilter(status, part, project_id, created_after)
             jobs, total = await records.list_jobs(connection, which, limit=limit, offset=offset)
             now = await _clock(connection)
-        summaries = [reports.summary(job, now) for job in jobs]
+            known = await hosts.known_hosts(connection)
+        summaries = [reports.summary(job, now, reports.owner_of(job, self._host, known)) for job in jobs]
         return JobList(jobs=summaries, total_count=total, limit=limit, offset=offset, warnings=[*limited, *moved])
 
     @promptly
@@ -320,9 +353,9 @@ class Service:
     ) -> SearchRequest:
         paths = (file_path, filters.get("repository"), filters.get("path_glob"))
         project = await self._resolved(await self._named_project(project_id), *paths)
-        return normalized_request(query, project, self._here, filters)
+        return normalized_request(query, project, self._here, filters, host=self._host)
 
-    async def _refreshed(self, request: SearchRequest) -> dict[str, Refresh]:
+    async def _refreshed(self, request: SearchRequest) -> dict[tuple[str | None, str], Refresh]:
         seconds = refresh.FRESH_WITHIN_SECONDS
         return await refresh.refreshed(self, self._database, self._looks, request, seconds)
 
@@ -357,7 +390,7 @@ class Service:
     async def list_repositories(self, *, project_id: str | None = None) -> RepositoryList:
         """What is indexed in a project, how fresh and how complete."""
         project, schema = await self._existing_project(await self._named_project(project_id))
-        return await repositories.listed(self._database, project, schema)
+        return await repositories.listed(self._database, project, schema, self._host)
 
     @promptly
     async def remove_repository(
@@ -366,7 +399,28 @@ class Service:
         """Deletes a repository's index, never its files, and gives the space back. Nothing is guessed."""
         inputs.refuse_unconfirmed(confirmed, "Removing a repository's index")
         project, schema = await self._existing_project(project_id, repository)
-        return await repositories.removed(self._database, project, schema, repository, self._here)
+        return await repositories.removed(self._database, project, schema, repository, self._here, host=self._host)
+
+    @promptly
+    async def adopt_job(self, job_id: UUID, *, confirmed: bool = False) -> AdoptedRepository:
+        """Moves an active job, and the repository that it is about, from another host to this one."""
+        async with self._database.transaction() as connection:
+            job = await _known_job(connection, job_id, None)
+        return await self._adopted(adoption.of_job(job, self._host, is_confirmed=confirmed))
+
+    @promptly
+    async def adopt_repository(
+        self, repository: str, *, confirmed: bool = False, project_id: str | None = None
+    ) -> AdoptedRepository:
+        """Moves a repository with its jobs from another host to this one. Nothing is guessed."""
+        project, schema = await self._existing_project(project_id, repository)
+        chosen = await repositories.to_adopt(self._database, project, schema, repository, self._here, host=self._host)
+        return await self._adopted(adoption.Adoption(project, *chosen.place, self._host, confirmed))
+
+    async def _adopted(self, wanted: adoption.Adoption) -> AdoptedRepository:
+        answer = await adoption.adopted(self._database, wanted)
+        await self._life.look_after_jobs()
+        return answer
 
     async def _existing_project(self, project_id: str | None, *paths: object) -> tuple[str, str]:
         """(project id, schema) of a project that exists; reading an unknown one is an error."""
@@ -447,8 +501,9 @@ def _ignored_arguments(job: Job, *, force_reindex: bool, retry_paths: Sequence[s
     return [name for name, is_ignored in wanted.items() if is_ignored]
 
 
-async def _paths_to_retry(connection: AsyncConnection, project_id: str, repo_path: str) -> list[str]:
-    paths = [file.relative_path for file in await store.failed_files(connection, project_id, repo_path)]
+async def _paths_to_retry(connection: AsyncConnection, project_id: str, place: tuple[str, str]) -> list[str]:
+    host_id, repo_path = place
+    paths = [file.relative_path for file in await store.failed_files(connection, project_id, host_id, repo_path)]
     if not paths:
         raise InvalidInputError(
             f"retry_failed: no file failed in the last completed job of {repo_path}. Start without retry_failed."

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from codebase_mcp.errors import CodebaseMcpError, DatabaseStartingError
 from codebase_mcp.jobs import store
+from codebase_mcp.jobs.ownership import settle
 from codebase_mcp.jobs.retention import Retention
 from codebase_mcp.jobs.spawn import Spawner
 from codebase_mcp.jobs.worker import run_inline
 from codebase_mcp.logs import get_logger
+from codebase_mcp.storage import hosts
 from codebase_mcp.storage.opening import OpenedDatabase
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from codebase_mcp.settings import Settings
     from codebase_mcp.storage.database import Database
+    from codebase_mcp.storage.host_identity import HostIdentity
 
 log = get_logger(__name__)
 
@@ -48,6 +51,10 @@ class Life:
     def database(self) -> Database:
         return self._opened.database
 
+    @property
+    def identity(self) -> HostIdentity:
+        return self._opened.identity
+
     def launch(self) -> None:
         self._go(self._prepare())
 
@@ -68,7 +75,10 @@ class Life:
 
     async def ensure_worker(self) -> None:
         """Starts a worker when active jobs have none."""
-        work = await store.waiting_work(self.database)
+        work = await store.waiting_work(self.database, self.identity.host.id)
+        if work.active:
+            async with self.database.transaction() as connection:
+                await hosts.sign(connection, self.identity.host)
         await asyncio.to_thread(self._spawner.ensure_worker, work)
 
     async def look_after_jobs(self) -> None:
@@ -107,7 +117,8 @@ class Life:
     async def _open(self) -> bool:
         started = time.monotonic()
         try:
-            await self._opened.open()
+            database = await self._opened.open()
+            await settle(database, self.identity, is_embedded=self._settings.is_embedded)
         except CodebaseMcpError as error:
             self._trouble = error
             log.warning("database not ready", error=str(error))

@@ -51,9 +51,16 @@ class Looks:
     """What is known of the files of each repository, and the looks under way. One per service."""
 
     def __init__(
-        self, database: Callable[[], Database], settings: Settings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Callable[[], Database],
+        settings: Settings,
+        host_id: Callable[[], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`host_id` is the host of this service: the trees of others cannot be looked at."""
         self._database = database
+        self._host_id = host_id
         self._settings = settings
         self._clock = clock
         self._turn = asyncio.Semaphore(AT_ONCE)
@@ -68,7 +75,8 @@ class Looks:
             self._open[id(look)] = look
             began = self._clock()
             try:
-                looked = await look_at(self._database(), project_id, path, self._settings.max_file_bytes, look)
+                max_bytes = self._settings.max_file_bytes
+                looked = await look_at(self._database(), project_id, (self._host_id(), path), max_bytes, look)
             finally:
                 del self._open[id(look)]
         self._remembered[project_id, path] = _Remembered(looked, self._clock(), self._clock() - began)
@@ -78,14 +86,19 @@ class Looks:
         """The answer with what is known of changes; begins the looks that later answers will tell of."""
         chosen = _most_wanted(answer)
         entries = [
-            self._with_changes(project_id, entry) if entry.path in chosen else _not_known(entry, TOO_MANY)
+            entry
+            if entry.host is not None
+            else self._with_changes(project_id, entry)
+            if entry.path in chosen
+            else _not_known(entry, TOO_MANY)
             for entry in answer.freshness
         ]
         return answer.model_copy(update={"freshness": entries})
 
     async def awaited(self, answer: AnswerT, project_id: str, seconds: float) -> AnswerT:
         """The same for who has time: waits for the looks under way, so long at most."""
-        looks = [self._under_way.get((project_id, entry.path)) for entry in answer.freshness]
+        own = [entry for entry in answer.freshness if entry.host is None]
+        looks = [self._under_way.get((project_id, entry.path)) for entry in own]
         if waited_for := [look for look in looks if look is not None]:
             await asyncio.wait(waited_for, timeout=seconds)
         told = self.told(answer, project_id)
@@ -134,7 +147,8 @@ class Looks:
 def _most_wanted(answer: SearchAnswer | SymbolAnswer | RelatedAnswer) -> set[str]:
     """Paths of the repositories to look at."""
     shown = {hit.repository for hit in answer.results}
-    by_need = sorted(answer.freshness, key=lambda entry: entry.repository not in shown)
+    own = [entry for entry in answer.freshness if entry.host is None]
+    by_need = sorted(own, key=lambda entry: entry.repository not in shown)
     return {entry.path for entry in by_need[:MOST_REPOSITORIES]}
 
 

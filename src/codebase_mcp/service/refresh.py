@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, assert_never
 
-from codebase_mcp.domain import JobPhase, JobStatus
+from codebase_mcp.domain import NO_HOST, JobPhase, JobStatus, host_label
 from codebase_mcp.errors import (
     CodebaseMcpError,
     DatabaseStartingError,
@@ -24,6 +24,7 @@ from codebase_mcp.errors import (
 )
 from codebase_mcp.jobs import records
 from codebase_mcp.jobs.progress import counted
+from codebase_mcp.search.freshness import on_host
 from codebase_mcp.search.models import Refresh
 from codebase_mcp.search.selection import choices_of
 from codebase_mcp.storage import project_state, projects
@@ -64,6 +65,8 @@ class Target:
     name: str
     has_index: bool
     is_complete: bool
+    host: str | None
+    """The host that its tree is on, when that is not this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,11 @@ class Refreshing:
     database: Database
     looks: Looks
     project_id: str
+    host_id: str | None
     deadline: float
 
-    async def all(self, request: SearchRequest) -> dict[str, Refresh]:
-        """How it went, by path."""
+    async def all(self, request: SearchRequest) -> dict[tuple[str | None, str], Refresh]:
+        """How it went, by host and path."""
         targets = await self._targets(request)
         tasks = [asyncio.create_task(self._one(target)) for target in targets]
         try:
@@ -85,7 +89,7 @@ class Refreshing:
         finally:
             for task in tasks:
                 task.cancel()
-        return {target.path: outcome for target, outcome in zip(targets, outcomes, strict=True)}
+        return {(target.host, target.path): outcome for target, outcome in zip(targets, outcomes, strict=True)}
 
     async def _targets(self, request: SearchRequest) -> list[Target]:
         """What the search will look at, and nothing else."""
@@ -94,13 +98,22 @@ class Refreshing:
             has_schema = await projects.schema_exists(connection, schema)
             known = await projects.list_repositories(connection) if has_schema else []
             unfinished = await project_state.unfinished_jobs(connection, request.project_id)
-        selection = choices_of(known, unfinished).for_request(request)
-        given_up = {job.repo_path for job in unfinished if not job.is_active}
+        selection = choices_of(known, unfinished, request.host).for_request(request)
+        given_up = {job.place for job in unfinished if not job.is_active}
         targets = [
-            Target(one.path, one.name, True, one.is_complete and one.path not in given_up)
+            Target(
+                one.path,
+                one.name,
+                True,
+                one.is_complete and one.place not in given_up,
+                host_label(one.host_id, one.host_name, request.host),
+            )
             for one in selection.repositories
         ]
-        targets += [Target(job.repo_path, job.repo_name, False, False) for job in selection.first_jobs]
+        targets += [
+            Target(job.repo_path, job.repo_name, False, False, host_label(job.host_id, job.host_name, request.host))
+            for job in selection.first_jobs
+        ]
         if not targets:
             raise RepositoryNotFoundError(
                 f"Nothing is indexed in project {request.project_id!r}. Index a repository first: "
@@ -109,6 +122,8 @@ class Refreshing:
         return targets
 
     async def _one(self, target: Target) -> Refresh:
+        if target.host is not None:
+            return Refresh(is_fresh=False, message=_only_elsewhere(target, target.host), job_id=None)
         if target.has_index:
             looked = await self.looks.look(self.project_id, target.path)
             if looked.error is not None:
@@ -177,7 +192,8 @@ class Refreshing:
 
     async def _place(self, job: JobReport) -> str:
         async with self.database.transaction() as connection:
-            active = await records.all_active_jobs(connection)
+            everyones = await records.all_active_jobs(connection)
+        active = [one for one in everyones if one.host_id == self.host_id]
         running = sum(one.status is JobStatus.RUNNING for one in active)
         ahead = sum(one.status is JobStatus.PENDING and one.created_at < job.created_at for one in active)
         return f"place {ahead + 1} in the queue, behind {counted(running, 'running job')}"
@@ -205,18 +221,29 @@ def _expected_seconds(started: StartedJob, job: JobReport) -> float:
 
 async def refreshed(
     indexer: Indexer, database: Database, looks: Looks, request: SearchRequest, seconds: float
-) -> dict[str, Refresh]:
-    """Brings what the request searches up to date within so many seconds, as far as that goes; by path.
+) -> dict[tuple[str | None, str], Refresh]:
+    """Brings what the request searches up to date within so many seconds, as far as that goes; by host and path.
 
     Raises RepositoryNotFoundError for what is not indexed at all, and what no search could answer either.
     """
-    refreshing = Refreshing(indexer, database, looks, request.project_id, time.monotonic() + seconds)
+    host_id = None if request.host is None else request.host.id
+    refreshing = Refreshing(indexer, database, looks, request.project_id, host_id, time.monotonic() + seconds)
     return await refreshing.all(request)
 
 
-def told(answer: SearchAnswer, refreshes: dict[str, Refresh]) -> SearchAnswer:
+def _only_elsewhere(target: Target, host: str) -> str:
+    if host == NO_HOST:
+        return (
+            "An older version indexed it, and no host is known to have its tree: `codebase-mcp repos adopt"
+            f" {target.path}` on the host that has it makes it that host's."
+        )
+    how = f"run `codebase-mcp index {target.path}` there"
+    return f"Its tree is on {on_host(host)}, and only that host can index it: {how}."
+
+
+def told(answer: SearchAnswer, refreshes: dict[tuple[str | None, str], Refresh]) -> SearchAnswer:
     """The answer, saying of each repository whether it is fresh, and as a warning of each that it is not."""
-    entries = [one.model_copy(update={"refresh": refreshes.get(one.path)}) for one in answer.freshness]
+    entries = [one.model_copy(update={"refresh": refreshes.get((one.host, one.path))}) for one in answer.freshness]
     stale = [
         f"{entry.repository} is not fresh. {entry.refresh.message}"
         for entry in entries

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 CLIENT_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 """What the most frugal MCP clients pass on from their environment to a server."""
-DECIDING_SETTINGS = ("data_dir", "database_url")
-DECIDING_VARIABLES = (VARIABLE, "CODEBASE_MCP_DATA_DIR", "CODEBASE_MCP_DATABASE_URL", "CODEBASE_MCP_USE_DATABASE_URL")
+DECIDING_SETTINGS = ("data_dir", "database_url", "host_id")
+DECIDING_VARIABLES = (
+    VARIABLE, "CODEBASE_MCP_DATA_DIR", "CODEBASE_MCP_DATABASE_URL", "CODEBASE_MCP_USE_DATABASE_URL",
+    "CODEBASE_MCP_HOST_ID",
+)  # fmt: skip
 FOLDER_VARIABLES = ("XDG_CONFIG_HOME", "XDG_DATA_HOME")
 START_SECONDS = 30.0
 
@@ -74,6 +77,7 @@ def check_clients(settings: Settings) -> Check:
     ours = {
         "data_dir": str(settings.data_dir),
         "database_url": None if database_url is None else database_url.get_secret_value(),
+        "host_id": settings.host_id,
     }
     theirs = _settings_of_a_client({VARIABLE: str(config_path())})
     if differing := [name for name in DECIDING_SETTINGS if theirs[name] != ours[name]]:
@@ -111,7 +115,7 @@ def _settings_of_a_client(passed: Mapping[str, str]) -> dict[str, object]:
 
 def _arguments(name: str, value: str | None) -> str:
     """Of `config set`, which asks for what must not be seen."""
-    return f"{name} {shlex.quote(value)}" if name == "data_dir" and value else name
+    return f"{name} {shlex.quote(value)}" if name in ("data_dir", "host_id") and value else name
 
 
 def _no_difference() -> Check:

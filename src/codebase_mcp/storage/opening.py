@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database
+from codebase_mcp.storage.host_identity import HostIdentity, identify_host
 from codebase_mcp.storage.migrate import migrate_control, migrate_known_projects
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ class OpenedDatabase:
         self._control_seconds = control_seconds
         self._presence: embedded.ClientPresence | None = None
         self._database: Database | None = None
+        self._identity: HostIdentity | None = None
+
+    @property
+    def identity(self) -> HostIdentity:
+        """Who this host is to the database. Raises DatabaseStartingError before the first `open`."""
+        if self._identity is None:
+            raise DatabaseStartingError
+        return self._identity
 
     @property
     def database(self) -> Database:
@@ -34,6 +43,8 @@ class OpenedDatabase:
     async def open(self) -> Database:
         """Start the embedded server when it is not answering, check the server, migrate; returns the same Database."""
         url = await asyncio.to_thread(self._address)
+        # After the address: an embedded database makes its directory with the rights that it needs.
+        self._identity = await asyncio.to_thread(identify_host, self._settings)
         if self._database is None:
             self._database = Database(
                 url, application_name=self._application_name, control_seconds=self._control_seconds
@@ -41,6 +52,10 @@ class OpenedDatabase:
         await migrate_control(self._database)
         await migrate_known_projects(self._database)
         return self._database
+
+    @property
+    def is_embedded(self) -> bool:
+        return self._settings.is_embedded
 
     async def revive(self) -> None:
         """Starts an embedded server that has gone; an external one is its owner's to start.

@@ -27,6 +27,13 @@ class UnfinishedJob(NamedTuple):
     progress_percentage: int
     is_active: bool
     is_advancing: bool
+    host_id: str | None = None
+    host_name: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """The host and the path, as those of a repository."""
+        return self.host_id, self.repo_path
 
 
 class LastCounts(NamedTuple):
@@ -50,19 +57,21 @@ class ProjectState(NamedTuple):
     counts: dict[tuple[int, str], LastCounts]
 
 
+_HOST_NAME = f"(SELECT name FROM {tables.CONTROL_SCHEMA}.hosts h WHERE h.host_id = j.host_id)"
 _UNFINISHED_JOBS = f"""
     SELECT repo_path, repo_name, progress_percentage, true AS is_active,
-           (status = 'pending' AND attempt = 0) OR (status = 'running' AND lease_expires_at > clock_timestamp())
-    FROM {tables.CONTROL_SCHEMA}.indexing_jobs
+           (status = 'pending' AND attempt = 0) OR (status = 'running' AND lease_expires_at > clock_timestamp()),
+           host_id, {_HOST_NAME}
+    FROM {tables.CONTROL_SCHEMA}.indexing_jobs j
     WHERE project_id = :project_id AND status IN ('pending', 'running', 'blocked')
     UNION ALL
-    SELECT repo_path, repo_name, progress_percentage, false, false
-    FROM {tables.CONTROL_SCHEMA}.indexing_jobs ended
+    SELECT repo_path, repo_name, progress_percentage, false, false, host_id, {_HOST_NAME}
+    FROM {tables.CONTROL_SCHEMA}.indexing_jobs j
     WHERE project_id = :project_id AND repository_id IS NULL AND status IN ('failed', 'cancelled')
       AND metadata ->> 'hidden_at' IS NULL
       AND NOT EXISTS (SELECT 1 FROM {tables.CONTROL_SCHEMA}.indexing_jobs later
-        WHERE later.project_id = ended.project_id AND later.repo_path = ended.repo_path
-          AND later.created_at > ended.created_at)
+        WHERE later.project_id = j.project_id AND later.repo_path = j.repo_path
+          AND later.host_id IS NOT DISTINCT FROM j.host_id AND later.created_at > j.created_at)
 """
 
 

@@ -36,9 +36,11 @@ _COLUMNS = sa.select(
     _OF_REPOSITORY.id, _OF_REPOSITORY.path, _OF_REPOSITORY.name, _OF_REPOSITORY.indexed_commit,
     _OF_REPOSITORY.last_indexed_at, _OF_REPOSITORY.is_complete, _OF_REPOSITORY.file_count,
     _OF_REPOSITORY.chunk_count, _OF_REPOSITORY.deleted_chunk_count, _OF_REPOSITORY.version,
-    _OF_REPOSITORY.finished_version,
+    _OF_REPOSITORY.finished_version, _OF_REPOSITORY.host_id, tables.hosts.c.name.label("host_name"),
+).outerjoin_from(
+    tables.repositories, tables.hosts, tables.hosts.c.host_id == _OF_REPOSITORY.host_id
 )  # fmt: skip
-_ALL = _COLUMNS.order_by(_OF_REPOSITORY.name, _OF_REPOSITORY.path)
+_ALL = _COLUMNS.order_by(_OF_REPOSITORY.name, _OF_REPOSITORY.path, _OF_REPOSITORY.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,13 @@ class Repository:
     deleted_chunk_count: int
     version: int
     finished_version: int
+    host_id: str | None = None
+    host_name: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """The host and the path, which tell it from every other repository of its project."""
+        return self.host_id, self.path
 
 
 async def ensure_project(connection: AsyncConnection, project_id: str) -> str:
@@ -106,13 +115,13 @@ async def dimensions_of_model(connection: AsyncConnection, provider: str, model:
     return sorted((await connection.execute(statement)).scalars())
 
 
-async def ensure_repository(connection: AsyncConnection, path: str, name: str) -> Repository:
-    """The repository row for a real path, created when it is new; a new name replaces the old one."""
+async def ensure_repository(connection: AsyncConnection, host_id: str, path: str, name: str) -> Repository:
+    """The repository row for a real path on a host, created when it is new; a new name replaces the old one."""
     repositories = tables.repositories
-    statement = insert(repositories).values(path=path, name=name)
-    statement = statement.on_conflict_do_update(index_elements=["path"], set_={"name": name})
+    statement = insert(repositories).values(host_id=host_id, path=path, name=name)
+    statement = statement.on_conflict_do_update(index_elements=["host_id", "path"], set_={"name": name})
     await connection.execute(statement)
-    return await _one(connection, repositories.c.path == path)
+    return await _one(connection, sa.and_(repositories.c.host_id == host_id, repositories.c.path == path))
 
 
 async def repository(connection: AsyncConnection, repository_id: int) -> Repository:

@@ -304,15 +304,20 @@ async def stored_vector(
     return StoredVector(*row) if row else None
 
 
-async def fate_of_file(connection: AsyncConnection, project_id: str, repo_path: str, relative_path: str) -> Fate | None:
+async def fate_of_file(
+    connection: AsyncConnection, project_id: str, host_id: str | None, repo_path: str, relative_path: str
+) -> Fate | None:
     """What the repository's last jobs did with a file; None when they did not meet it."""
     statement = sa.text(
         f"SELECT f.state, f.reason FROM (SELECT id, created_at FROM {tables.CONTROL_SCHEMA}.indexing_jobs"
-        f" WHERE project_id = :project_id AND repo_path = :repo_path ORDER BY created_at DESC LIMIT {LAST_JOBS}) j"
+        " WHERE project_id = :project_id AND host_id IS NOT DISTINCT FROM CAST(:host_id AS text)"
+        f" AND repo_path = :repo_path ORDER BY created_at DESC LIMIT {LAST_JOBS}) j"
         f" JOIN {tables.CONTROL_SCHEMA}.job_files f ON f.job_id = j.id AND f.relative_path = :relative_path"
         " ORDER BY j.created_at DESC LIMIT 1"
     )
-    arguments = {"project_id": project_id, "repo_path": repo_path, "relative_path": relative_path}
+    arguments = {
+        "project_id": project_id, "host_id": host_id, "repo_path": repo_path, "relative_path": relative_path,
+    }  # fmt: skip
     row = (await connection.execute(statement, arguments)).one_or_none()
     return Fate(*row) if row else None
 

@@ -80,6 +80,16 @@ embedding_cache = sa.Table(
     _moment("created_at", nullable=False),
 )
 
+hosts = sa.Table(
+    "hosts",
+    control,
+    sa.Column("host_id", sa.Text, primary_key=True),
+    # For people: the system's host name, which may change or be that of several hosts.
+    sa.Column("name", sa.Text, nullable=False),
+    # Kept up while the host has active jobs.
+    _moment("seen_at", nullable=False),
+)
+
 _TERMINAL = "('completed', 'failed', 'cancelled')"
 _ACTIVE = "('pending', 'running', 'blocked')"
 
@@ -91,6 +101,8 @@ indexing_jobs = sa.Table(
     sa.Column("repo_path", sa.Text, nullable=False),
     sa.Column("repo_name", sa.Text, nullable=False),
     sa.Column("project_id", sa.Text, nullable=False),
+    # The host whose tree repo_path is on; null for a job of the older revision that no host has claimed as its own.
+    sa.Column("host_id", sa.Text),
     sa.Column("force_reindex", sa.Boolean, nullable=False, server_default=sa.text("false")),
     sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'pending'")),
     sa.Column("phase", sa.Text, nullable=False, server_default=sa.text("'queued'")),
@@ -106,6 +118,8 @@ indexing_jobs = sa.Table(
     _count("bytes_total", sa.BigInteger),
     _count("bytes_done", sa.BigInteger),
     _count("attempt"),
+    # The same as attempt while the job runs. Programs of the older revision do not write it, so they cannot claim.
+    _count("claimed_attempt"),
     sa.Column("slot", sa.SmallInteger),
     sa.Column("worker_id", pg.UUID(as_uuid=True)),
     sa.Column("host", sa.Text),
@@ -139,6 +153,9 @@ indexing_jobs = sa.Table(
         "(status = 'running') = (slot IS NOT NULL AND worker_id IS NOT NULL AND lease_expires_at IS NOT NULL)",
         name="only_a_running_job_holds_a_slot_and_a_lease",
     ),
+    sa.CheckConstraint(
+        "status <> 'running' OR claimed_attempt = attempt", name="only_a_worker_that_knows_hosts_claims_a_job"
+    ),
     sa.CheckConstraint("(status = 'blocked') = (retry_at IS NOT NULL)", name="only_a_blocked_job_waits_for_a_retry"),
     sa.CheckConstraint(f"(status IN {_TERMINAL}) = (finished_at IS NOT NULL)", name="only_a_terminal_job_is_finished"),
     sa.CheckConstraint(
@@ -158,11 +175,18 @@ indexing_jobs = sa.Table(
 sa.Index(
     "one_active_job_per_repository",
     indexing_jobs.c.project_id,
+    indexing_jobs.c.host_id,
     indexing_jobs.c.repo_path,
     unique=True,
     postgresql_where=sa.text(f"status IN {_ACTIVE}"),
 )
-sa.Index("one_job_per_slot", indexing_jobs.c.slot, unique=True, postgresql_where=sa.text("status = 'running'"))
+sa.Index(
+    "one_job_per_slot",
+    indexing_jobs.c.host_id,
+    indexing_jobs.c.slot,
+    unique=True,
+    postgresql_where=sa.text("status = 'running'"),
+)
 sa.Index(
     "active_jobs_by_age",
     indexing_jobs.c.created_at,
@@ -214,7 +238,7 @@ job_events = sa.Table(
     _moment("created_at", nullable=False),
     sa.CheckConstraint(
         "event_type IN ('created', 'started', 'captured', 'progress', 'blocked', 'unblocked', 'released', 'resumed',"
-        " 'completed', 'failed', 'cancelled')",
+        " 'completed', 'failed', 'cancelled', 'adopted')",
         name="event_type_is_known",
     ),
 )
@@ -240,6 +264,8 @@ repositories = sa.Table(
     "repositories",
     project,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    # The host whose tree it is; null for one of the older revision that no host has claimed as its own.
+    sa.Column("host_id", sa.Text),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("indexed_commit", sa.Text),
@@ -253,7 +279,7 @@ repositories = sa.Table(
     # The version that the last completed job left. Another one means that references and segments need upkeep.
     _count("finished_version", sa.BigInteger),
     _moment("created_at", nullable=False),
-    sa.UniqueConstraint("path", name="one_repository_per_path"),
+    sa.UniqueConstraint("host_id", "path", name="one_repository_per_host_and_path"),
 )
 
 code_files = sa.Table(

@@ -1,4 +1,4 @@
-"""Change time and inode of indexed files, and the files that were read and not indexed because of their content."""
+"""Which host the tree of a repository is on; change time and inode of files, and the files that are not indexed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,29 @@ depends_on = None
 def upgrade() -> None:
     add_file_identity()
     create_not_indexed_files()
+    add_hosts_of_repositories()
 
 
 def downgrade() -> None:
+    drop_hosts_of_repositories()
     op.drop_table("not_indexed_files", schema=project_schema())
     drop_file_identity()
+
+
+def add_hosts_of_repositories() -> None:
+    op.add_column("repositories", sa.Column("host_id", sa.Text), schema=project_schema())
+    replace_key("one_repository_per_path", "one_repository_per_host_and_path", ["host_id", "path"])
+
+
+def drop_hosts_of_repositories() -> None:
+    """Refused by the database while two hosts have a repository at one path."""
+    replace_key("one_repository_per_host_and_path", "one_repository_per_path", ["path"])
+    op.drop_column("repositories", "host_id", schema=project_schema())
+
+
+def replace_key(old: str, new: str, columns: list[str]) -> None:
+    op.drop_constraint(old, "repositories", schema=project_schema(), type_="unique")
+    op.create_unique_constraint(new, "repositories", columns, schema=project_schema())
 
 
 def add_file_identity() -> None:
