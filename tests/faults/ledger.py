@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from codebase_mcp.storage.database import driver_address
+from codebase_mcp.storage.address import driver_address
 
 _TABLES = """
 CREATE SCHEMA ledger;

@@ -23,7 +23,8 @@ from codebase_mcp.errors import (
     SchemaMismatchError,
     StorageFullError,
 )
-from codebase_mcp.storage.database import Database, driver_address
+from codebase_mcp.storage.address import driver_address
+from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.driver_errors import classify, is_broken_link
 from codebase_mcp.storage.halfvec import encode_halfvec, halfvec_array, halfvec_bytes, halfvec_literal
 

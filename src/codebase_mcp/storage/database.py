@@ -13,8 +13,14 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from codebase_mcp.errors import InvalidInputError
-from codebase_mcp.storage.driver_errors import classify, is_broken_link, unreachable
+from codebase_mcp.storage.address import driver_address
+from codebase_mcp.storage.driver_errors import (
+    SettingsRefusedError,
+    classify,
+    explain_refusal,
+    is_broken_link,
+    unreachable,
+)
 from codebase_mcp.storage.halfvec import encode_halfvec, halfvec_array, halfvec_bytes, halfvec_literal
 from codebase_mcp.storage.liveness import Liveness
 from codebase_mcp.storage.pool import Pool, single_connection
@@ -26,31 +32,14 @@ PoolName = Literal["control", "writers", "search"]
 
 _CONNECT_TIMEOUT_SECONDS = 2.0
 _COPY_SECONDS = 30.0
-_URL_HELP = "database_url must look like postgresql://user:password@host:5432/name"
-
-# libpq knows these, asyncpg would send them to the server as settings, which refuses them.
-_LIBPQ_ONLY = frozenset(
-    {
-        "channel_binding",
-        "connect_timeout",
-        "fallback_application_name",
-        "gssencmode",
-        "keepalives",
-        "keepalives_count",
-        "keepalives_idle",
-        "keepalives_interval",
-        "prepared_statement_cache_size",
-        "require_auth",
-        "sslcompression",
-        "sslsni",
-        "tcp_user_timeout",
-    }
+_VECTOR_SCHEMA = (
+    "SELECT nspname, to_regtype('halfvec') IS NOT NULL FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace"
+    " WHERE extname = 'vector'"
 )
-
-_HALFVEC_SCHEMA = (
-    "SELECT nspname FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace"
-    " WHERE pg_type.oid = to_regtype('halfvec')"
-)
+_EXTEND_SEARCH_PATH = """
+SELECT set_config('search_path',
+  concat_ws(', ', nullif(current_setting('search_path'), ''), quote_ident($1)), false)
+"""
 
 # A peer that vanished without a word is given up after about 30 s, and its locks with it.
 _TCP_SETTINGS = {
@@ -61,6 +50,7 @@ _TCP_SETTINGS = {
 }
 
 
+_PROBE = "codebase_mcp.session"
 _NO_DEADLINES = {"idle_in_transaction_session_timeout": "0", "lock_timeout": "0", "statement_timeout": "0"}
 
 
@@ -102,6 +92,7 @@ class Database:
         self._application_name = application_name
         self._limits = _pool_limits(control_seconds)
         self._pools: dict[PoolName, Pool] = {}
+        self._is_pooled = False
         self._liveness = Liveness(self._require_answer)
 
     def while_it_answers(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -143,6 +134,21 @@ class Database:
             yield await _in_schema(connection, project_schema)
             await connection.commit()
 
+    async def keeps_sessions(self) -> bool:
+        """Whether a connection here is a session of the server, as it is not behind a pooler that deals out servers by
+        transaction or statement."""
+        async with contextlib.AsyncExitStack() as ends:
+            asking, occupying = [await self._connect(self._limits["control"]) for _ in range(2)]
+            ends.callback(asking.terminate)
+            ends.callback(occupying.terminate)
+            try:
+                await asking.execute(f"SET {_PROBE} = 'kept'")
+                await occupying.execute("BEGIN; SELECT 1")
+                kept = await asking.fetchval(f"SELECT current_setting('{_PROBE}', true)", timeout=1)
+            except (asyncpg.PostgresError, TimeoutError):
+                return False
+        return bool(kept == "kept")
+
     async def close(self) -> None:
         """Close every pooled connection; using the object again opens new ones."""
         pools = list(self._pools.values())
@@ -175,19 +181,37 @@ class Database:
         settings |= limits.server_settings() if limits else _NO_DEADLINES
         if not self._hosts:
             settings |= _TCP_SETTINGS
-        connection = await asyncpg.connect(
-            self._dsn,
-            host=self._hosts,
-            timeout=_CONNECT_TIMEOUT_SECONDS,
-            command_timeout=limits.command_seconds if limits else None,
-            server_settings=settings,
-        )
+        connection = await self._open(settings, limits.command_seconds if limits else None)
         try:
-            await _register_halfvec(connection)
+            await _find_halfvec(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+    async def _open(self, settings: dict[str, str], command_seconds: float | None) -> asyncpg.Connection:
+        """Poolers take few settings when a connection is opened; what they refuse then is set afterwards."""
+        try:
+            if not self._is_pooled:
+                return await self._open_with(settings, command_seconds)
+        except SettingsRefusedError:
+            self._is_pooled = True
+        connection = await self._open_with({}, command_seconds)
+        for name, value in settings.items():
+            await connection.fetchval("SELECT set_config($1, $2, false)", name, value)
+        return connection
+
+    async def _open_with(self, settings: dict[str, str], command_seconds: float | None) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(
+                self._dsn,
+                host=self._hosts,
+                timeout=_CONNECT_TIMEOUT_SECONDS,
+                command_timeout=command_seconds,
+                server_settings=settings,
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            raise explain_refusal(error, is_with_settings=bool(settings)) from error
 
 
 async def copy_rows(
@@ -237,30 +261,13 @@ async def _in_schema(connection: AsyncConnection, project_schema: str | None) ->
     return await connection.execution_options(schema_translate_map={PROJECT_SCHEMA: project_schema})
 
 
-async def _register_halfvec(connection: asyncpg.Connection) -> None:
-    """Send and receive vectors in wire format. Before the first migration there is no such type yet."""
-    schema = await connection.fetchval(_HALFVEC_SCHEMA, timeout=_CONNECT_TIMEOUT_SECONDS)
-    if schema is not None:
-        await connection.set_type_codec(
-            "halfvec", schema=schema, encoder=encode_halfvec, decoder=bytes, format="binary"
-        )
-
-
-def driver_address(url: str) -> tuple[str, list[str] | None]:
-    """The address asyncpg takes, and the socket directory if it names one. The password is never shown."""
-    try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        raise InvalidInputError(f"{_URL_HELP}; the one given cannot be read.") from None
-    backend = parsed.drivername.split("+")[0]
-    if backend not in ("postgres", "postgresql"):
-        raise InvalidInputError(f"{_URL_HELP}; the one given is for {backend!r}.")
-    parsed = parsed.set(drivername="postgresql").difference_update_query(_LIBPQ_ONLY)
-    host = parsed.query.get("host")
-    if isinstance(host, str) and host.startswith("/"):
-        return _render(parsed.difference_update_query(["host"])), [host]
-    return _render(parsed), None
-
-
-def _render(url: sa.URL) -> str:
-    return url.render_as_string(hide_password=False)
+async def _find_halfvec(connection: asyncpg.Connection) -> None:
+    """Send and receive vectors in wire format, and see to it that statements find their type and its operators,
+    whatever schema the extension is in. Before the first migration there is no such type yet."""
+    found = await connection.fetchrow(_VECTOR_SCHEMA, timeout=_CONNECT_TIMEOUT_SECONDS)
+    if found is None:
+        return
+    schema, is_on_search_path = found
+    if not is_on_search_path:
+        await connection.fetchval(_EXTEND_SEARCH_PATH, schema, timeout=_CONNECT_TIMEOUT_SECONDS)
+    await connection.set_type_codec("halfvec", schema=schema, encoder=encode_halfvec, decoder=bytes, format="binary")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 
 import asyncpg
 import sqlalchemy as sa
@@ -12,11 +13,13 @@ from codebase_mcp.errors import (
     ConstraintViolatedError,
     DatabaseError,
     DatabaseUnavailableError,
+    InvalidInputError,
     SchemaMismatchError,
     StorageFullError,
 )
 
 _DISK_FULL = "53100"
+_NO_PRIVILEGE = "42501"
 _NO_SPACE = "No space left on device"
 
 _TRANSIENT = {
@@ -35,6 +38,21 @@ _TRANSIENT = {
 }
 _TRANSIENT_CLASSES = {"08": "the connection broke", "53": "it is out of a resource"}
 
+_TLS_ADVICE = "Correct sslmode and sslrootcert in database_url, or the server's TLS settings."
+_REFUSALS = {
+    "28P01": "Correct the user or the password in database_url.",
+    "28000": "Correct user, host or sslmode in database_url, or let this user in by the server's pg_hba.conf.",
+    "3D000": "Correct the name in database_url, or create the database.",
+    "42501": "Grant this role CONNECT on the database.",
+    "42704": "Correct what follows the question mark in database_url.",
+    "22023": "Correct what follows the question mark in database_url.",
+    "42602": "Correct what follows the question mark in database_url.",
+}
+_PRIVILEGES = (
+    "codebase-mcp needs CREATE on the database (GRANT CREATE ON DATABASE name TO role) and its own schemas,"
+    " codebase_mcp and cb_proj_…: connect as the role that owns them, or make this role their owner."
+)
+_SHARED_MEMORY = "shared memory segment"
 _LINK_STATES = ("08", "57P01", "57P02", "57P03")
 _CONSTRAINT_STATES = frozenset({"23502", "23503", "23505", "23514", "23P01"})
 _MISFIT_STATES = frozenset({"3F000", "42703", "42704", "42883", "42P01"})
@@ -54,6 +72,29 @@ def classify(error: BaseException) -> CodebaseMcpError | None:
     if isinstance(cause, (asyncpg.InterfaceError, sa.exc.SQLAlchemyError)):
         return DatabaseError(f"The database driver refused a statement: {_first_line(cause)}")
     return None
+
+
+class SettingsRefusedError(DatabaseError):
+    """The connection was refused for the settings that were sent along; without them it may be granted."""
+
+
+def explain_refusal(error: BaseException, *, is_with_settings: bool = False) -> CodebaseMcpError:
+    """Our error for one that was met while connecting: mostly, something in the address has to be corrected."""
+    line = _first_line(error)
+    if is_with_settings and isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in line:
+        return SettingsRefusedError(f"The database refused the connection: {line}.")
+    if isinstance(error, ssl.SSLError):
+        return DatabaseError(f"The database's TLS certificate was not accepted: {line}. {_TLS_ADVICE}")
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return InvalidInputError(f"database_url is not usable: {line}. Correct it.")
+    advice = _REFUSALS.get(str(error.sqlstate)) if isinstance(error, asyncpg.PostgresError) else None
+    if advice is None and "rejected SSL upgrade" in line:
+        advice = f"The server does not speak TLS. {_TLS_ADVICE}"
+    if advice is not None:
+        return DatabaseError(f"The database refused the connection: {line}. {advice}")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return DatabaseUnavailableError(f"No server of database_url is what its target_session_attrs asks for: {line}.")
+    return classify(error) or unreachable(error)
 
 
 def is_broken_link(error: BaseException) -> bool:
@@ -79,11 +120,11 @@ def _driver_error(error: BaseException) -> BaseException:
 
 def _classify_state(error: asyncpg.PostgresError) -> CodebaseMcpError:
     state = str(error.sqlstate or "")
-    if state == _DISK_FULL or _NO_SPACE in str(error):
+    if (state == _DISK_FULL or _NO_SPACE in str(error)) and _SHARED_MEMORY not in str(error):
         return StorageFullError()
     if state in _CONSTRAINT_STATES:
         return ConstraintViolatedError(getattr(error, "constraint_name", None))
-    reason = _transient_reason(error, state)
+    reason = None if _SHARED_MEMORY in str(error) else _transient_reason(error, state)
     if reason:
         return DatabaseUnavailableError(_unavailable(f"{reason}: {_first_line(error)}"))
     if state in _MISFIT_STATES:
@@ -91,7 +132,19 @@ def _classify_state(error: asyncpg.PostgresError) -> CodebaseMcpError:
             f"The tables of the database do not fit this program ({_first_line(error)})."
             " Restart codebase-mcp, so that it migrates them."
         )
-    return DatabaseError(f"The database refused a statement ({state}): {_first_line(error)}")
+    return DatabaseError(_refused_statement(error, state))
+
+
+def _refused_statement(error: asyncpg.PostgresError, state: str) -> str:
+    line = _first_line(error)
+    if _SHARED_MEMORY in line:
+        return (
+            f"The database server is short of shared memory, not of disk: {line}. Give its container more"
+            " (docker run --shm-size=256m), or set dynamic_shared_memory_type = mmap in postgresql.conf."
+        )
+    if state == _NO_PRIVILEGE:
+        return f"The role of database_url lacks a privilege: {line}. {_PRIVILEGES}"
+    return f"The database refused a statement ({state}): {line}"
 
 
 def _transient_reason(error: asyncpg.PostgresError, state: str) -> str | None:

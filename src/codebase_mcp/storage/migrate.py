@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from codebase_mcp.errors import DatabaseError, SchemaMismatchError
+from codebase_mcp.errors import DatabaseError, DatabaseUnavailableError, SchemaMismatchError
 from codebase_mcp.logs import announce
 from codebase_mcp.storage.tables import CONTROL_SCHEMA, projects
 
@@ -32,6 +32,12 @@ _OTHER_TABLES = sa.text(
     " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
 )
 
+_TRANSACTION_POOLER = (
+    "database_url leads to a connection pooler that deals out server connections by transaction, so that deadlines and"
+    " other settings of a connection are lost. Use session pooling (PgBouncer: pool_mode=session for this database), or"
+    " connect to PostgreSQL directly."
+)
+
 _LOCK_KEY = 0x636F_6465_6D63_7031
 _LOCK_WAIT = "60s"
 
@@ -39,7 +45,10 @@ _FACTS = sa.text(
     "SELECT current_setting('server_version') AS server_version,"
     " CAST(current_setting('server_version_num') AS integer) AS server_version_number,"
     " (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector_version,"
-    " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS vector_available"
+    " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS vector_available,"
+    " current_setting('server_encoding') AS encoding,"
+    " pg_is_in_recovery() AS is_standby,"
+    " CAST(current_setting('transaction_read_only') AS boolean) AS is_read_only"
 )
 
 
@@ -51,6 +60,9 @@ class ServerFacts:
     server_version_number: int
     vector_version: str | None
     vector_available: str | None
+    encoding: str
+    is_standby: bool
+    is_read_only: bool
 
 
 async def check_server(database: Database) -> ServerFacts:
@@ -59,7 +71,14 @@ async def check_server(database: Database) -> ServerFacts:
         row = (await connection.execute(_FACTS)).one()
     facts = ServerFacts(*row)
     require_supported(facts)
+    require_writable(facts)
     return facts
+
+
+async def require_sessions(database: Database) -> None:
+    """Raises SchemaMismatchError behind a pooler that would mix up connections."""
+    if not await database.keeps_sessions():
+        raise SchemaMismatchError(_TRANSACTION_POOLER)
 
 
 async def migrate_control(database: Database) -> ServerFacts:
@@ -172,6 +191,11 @@ def require_supported(facts: ServerFacts) -> None:
             f"The database is PostgreSQL {facts.server_version}; codebase-mcp needs 14 or newer."
             " Upgrade it, or unset database_url to use the embedded one."
         )
+    if facts.encoding != "UTF8":
+        raise SchemaMismatchError(
+            f"The database has the encoding {facts.encoding}, which cannot hold all source code. Create one with UTF8"
+            " (createdb --encoding=UTF8 --template=template0 NAME) and name it in database_url."
+        )
     version = facts.vector_version or facts.vector_available
     if version is None:
         raise SchemaMismatchError(
@@ -182,6 +206,20 @@ def require_supported(facts: ServerFacts) -> None:
         raise SchemaMismatchError(
             f"The database has pgvector {version}; codebase-mcp needs 0.8 or newer. Upgrade it on the server, then run"
             " `ALTER EXTENSION vector UPDATE` in this database."
+        )
+
+
+def require_writable(facts: ServerFacts) -> None:
+    """Raise DatabaseUnavailableError for a standby, which may be promoted, and DatabaseError for a read-only role."""
+    if facts.is_standby:
+        raise DatabaseUnavailableError(
+            "The database is a standby and read-only. Name the primary server in database_url, or add"
+            " target_session_attrs=read-write to it."
+        )
+    if facts.is_read_only:
+        raise DatabaseError(
+            "Transactions of this database user are read-only (default_transaction_read_only). Run `ALTER ROLE … SET"
+            " default_transaction_read_only = off` (or ALTER DATABASE, where that says it), or use another user."
         )
 
 

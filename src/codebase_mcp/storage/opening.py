@@ -9,7 +9,7 @@ from codebase_mcp.errors import DatabaseRemovedError, DatabaseStartingError
 from codebase_mcp.storage import embedded
 from codebase_mcp.storage.database import Database
 from codebase_mcp.storage.host_identity import HostIdentity, identify_host
-from codebase_mcp.storage.migrate import migrate_control, migrate_known_projects
+from codebase_mcp.storage.migrate import migrate_control, migrate_known_projects, require_sessions
 
 if TYPE_CHECKING:
     from codebase_mcp.settings import Settings
@@ -49,6 +49,8 @@ class OpenedDatabase:
             self._database = Database(
                 url, application_name=self._application_name, control_seconds=self._control_seconds
             )
+        if not self._settings.is_embedded:
+            await require_sessions(self._database)
         await migrate_control(self._database)
         await migrate_known_projects(self._database)
         return self._database
