@@ -12,6 +12,8 @@ WORKER = "src/codebase_mcp/jobs/worker.py"
 SPAWN = "src/codebase_mcp/jobs/spawn.py"
 DOMAIN = "src/codebase_mcp/domain.py"
 FILE_STAT = "src/codebase_mcp/indexing/file_stat.py"
+CAPTURE = "src/codebase_mcp/jobs/capture.py"
+GIT_PROCESS = "src/codebase_mcp/indexing/git_process.py"
 DATABASE = "src/codebase_mcp/storage/database.py"
 DRIVER = "src/codebase_mcp/storage/driver_errors.py"
 
@@ -19,6 +21,8 @@ TROUBLE = "tests/integration/test_job_trouble.py"
 WORKERS = "tests/integration/test_job_worker.py"
 LINKS = "tests/integration/test_database.py"
 FRESHNESS = "tests/integration/test_freshness.py"
+HUNG = "tests/faults/test_hanging_file_system.py"
+GITS = "tests/unit/test_git_process.py"
 ZOMBIES = "tests/faults/test_zombies.py"
 KILLED = "tests/faults/test_killed_worker.py"
 UNLUCKY = "tests/integration/test_job_guards.py"
@@ -85,7 +89,13 @@ WRITING = (
     Mutant(
         "mass deletion at the end",
         "an empty root removes every file",
-        (Edit(FINISHING, "            await asyncio.to_thread(refuse_an_empty_root, job.repo_path)\n", ""),),
+        (
+            Edit(
+                FINISHING,
+                "await run_on_root(job.repo_path, functools.partial(refuse_an_empty_root, job.repo_path))",
+                "pass",
+            ),
+        ),
         (f"{UNLUCKY}::test_a_root_that_goes_away_before_deleted_files_are_removed_keeps_them",),
     ),
     Mutant(
@@ -293,4 +303,24 @@ STALENESS = (
         (f"{FRESHNESS}::test_a_file_written_in_the_tick_in_which_it_was_read_is_seen",),
     ),
 )
-MUTANTS = (*WRITING, *RUNNING, *DEADLINES, *STALENESS)
+HANGING = (
+    Mutant(
+        "a listing that stands still",
+        "a job waits for a drive that does not answer as long as it does not",
+        (Edit(CAPTURE, "raise not_answering(root / look.place, STALLED_SECONDS)", "pass"),),
+        (f"{HUNG}::test_folders_that_hang_fail_within_seconds_and_leave_their_slots_to_others",),
+    ),
+    Mutant(
+        "git that stands still",
+        "git is waited for until the limit of its whole run",
+        (Edit(GIT_PROCESS, ">= stalled_seconds:", ">= 600:"),),
+        (f"{GITS}::test_git_that_waits_for_a_pipe_is_ended_and_the_pipe_is_named",),
+    ),
+    Mutant(
+        "git ends with its worker",
+        "nobody ends git when its worker is killed",
+        (Edit(GIT_PROCESS, "{ read -r _ <&3; kill -9 -$$; }", "{ read -r _ <&3; }"),),
+        (f"{GITS}::test_a_program_ends_with_the_process_that_started_it_even_when_that_is_killed",),
+    ),
+)
+MUTANTS = (*WRITING, *RUNNING, *DEADLINES, *STALENESS, *HANGING)

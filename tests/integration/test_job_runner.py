@@ -196,8 +196,8 @@ async def test_rows_below_an_unreadable_directory_are_kept(bench: Bench, monkeyp
         listing.files[:] = [file for file in listing.files if not file.relative_path.startswith("shop/")]
         listing.unreadable_paths.append("shop")
 
-    list_files = runner.list_files
-    monkeypatch.setattr(runner, "list_files", list_with_closed_folder)
+    list_files = capture.list_files
+    monkeypatch.setattr(capture, "list_files", list_with_closed_folder)
     (bench.root / "README.md").unlink()
     job = await bench.run()
     assert job.metadata["unreadable_paths"] == ["shop"]

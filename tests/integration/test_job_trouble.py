@@ -21,7 +21,7 @@ from codebase_mcp.errors import (
     StorageFullError,
 )
 from codebase_mcp.indexing.pool import ParsingPool, PoolBrokenError
-from codebase_mcp.jobs import batches, runner, store
+from codebase_mcp.jobs import batches, capture, runner, store
 from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.upgrade import ProgramFiles
@@ -238,13 +238,13 @@ async def test_a_short_silence_of_the_database_ends_no_job(bench: Bench, monkeyp
 async def test_renewals_tell_how_many_files_were_seen_while_listing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, list_files = threading.Event(), runner.list_files
+    gate, list_files = threading.Event(), capture.list_files
 
     def slowly(*arguments: Any) -> None:
         list_files(*arguments)
         gate.wait(20)
 
-    monkeypatch.setattr(runner, "list_files", slowly)
+    monkeypatch.setattr(capture, "list_files", slowly)
     await bench.start()
     job = await bench.claim()
     task = asyncio.create_task(JobRunner(job, bench.tools).run())

@@ -42,11 +42,11 @@ def ordinary_user(folder: Path) -> Iterator[None]:
         yield
         return
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
-    os.seteuid(NOBODY)
+    os.setresuid(NOBODY, NOBODY, 0)  # the real one too: a shell goes back to that
     try:
         yield
     finally:
-        os.seteuid(0)
+        os.setresuid(0, 0, 0)
 
 
 def write(root: Path, *paths: str, content: str = "x\n") -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import subprocess
@@ -40,12 +41,12 @@ def test_the_head_is_what_git_says(checkout: Path) -> None:
 def test_a_folder_below_the_root_has_the_same_head(checkout: Path) -> None:
     (checkout / "src").mkdir()
     place = (None, str(checkout / "src"))
-    assert heads_of([place], None) == {place: head_commit(checkout)}
+    assert asyncio.run(heads_of([place], None)) == {place: head_commit(checkout)}
 
 
 def test_of_a_tree_on_another_host_what_lies_at_the_same_path_here_is_not_read(checkout: Path) -> None:
     places = [("here", str(checkout)), ("there", str(checkout)), (None, str(checkout))]
-    assert heads_of(places, Host("here", "h")) == {places[0]: head_commit(checkout)}
+    assert asyncio.run(heads_of(places, Host("here", "h"))) == {places[0]: head_commit(checkout)}
 
 
 def test_packed_branches_and_detached_heads_are_read(checkout: Path) -> None:

@@ -107,6 +107,7 @@ class Discovery:
     def _examine(self, path: str) -> DiscoveredFile | None:
         """What there is at `path` now; None when it is gone, or when only its directory can be reported."""
         folder = path.rpartition("/")[0]
+        self._look.step(path)
         try:
             if not self._is_real_directory(folder):
                 return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codebase_mcp.errors import RepositoryUnreadableError
+from codebase_mcp.indexing.git_process import NOT_STARTED, GitStalledError, run_git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,23 +158,29 @@ def _run(folder: Path, *arguments: str, seconds: float = GIT_TIMEOUT_SECONDS) ->
     program = shutil.which("git")
     if program is None:
         return None
-    command = [program, *_GUARDS, *arguments]
+    # Not as the working directory to start in: on a file system that hangs, nobody could stop waiting for that.
+    command = [program, "-C", os.fspath(folder), *_GUARDS, *arguments]
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=max(seconds, 0.01),
-        )
+        done = run_git(command, environment=_environment(), timeout_seconds=max(seconds, 0.01))
     except OSError as error:
         raise RepositoryUnreadableError(f"git cannot be run in {folder}: {error.strerror}. Check the path.") from error
+    except GitStalledError as error:
+        raise GitTooSlowError(_stalled(folder, error)) from error
     except subprocess.TimeoutExpired as error:
         message = f"git did not answer within {seconds:g} s in {folder}. Check the disk, then start again."
         raise GitTooSlowError(message) from error
-    return _Answer(done.returncode, done.stdout, done.stderr)
+    answer = _Answer(done.exit_code, done.output, done.errors)
+    if answer.exit_status in NOT_STARTED:
+        raise RepositoryUnreadableError(f"git cannot be run in {folder}: {answer.words}. Check its installation.")
+    return answer
+
+
+def _stalled(folder: Path, error: GitStalledError) -> str:
+    place = f" at {error.place}" if error.place is not None else ""
+    return (
+        f"git has stood still for {error.seconds:.0f} s in {folder}{place}. A named pipe in place of a file, or a file"
+        " system that does not answer, is in its way. Remove it, then start again; what is indexed is kept."
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -189,4 +196,5 @@ def _refused(folder: Path, answer: _Answer | None) -> RepositoryUnreadableError:
     message = f"git cannot list {folder}: {words or 'it gave no reason'}. {advice}"
     if answer is None or not words or _DELIBERATE.search(words):
         return RepositoryUnreadableError(message)
-    return DamagedRepositoryError(message, words.splitlines()[-1].removeprefix("fatal: "))
+    fatal = [line.removeprefix("fatal: ") for line in words.splitlines() if line.startswith("fatal: ")]
+    return DamagedRepositoryError(message, (fatal or words.splitlines())[-1])

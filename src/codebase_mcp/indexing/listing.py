@@ -69,6 +69,25 @@ class Look:
     left_out: dict[str, str] = field(default_factory=dict)
     is_list_cut: bool = False
     is_cut: bool = False
+    place: str = ""
+    """The path that was last looked at: where a look hangs that does not get on."""
+    steps: int = 0
+    """How many were."""
+    is_asking_git: bool = False
+    """Git has limits of its own."""
+
+    def step(self, path: str) -> None:
+        self.place = path
+        self.steps += 1
+
+    @contextlib.contextmanager
+    def asking_git(self) -> Iterator[None]:
+        self.is_asking_git = True
+        try:
+            yield
+        finally:
+            self.is_asking_git = False
+            self.steps += 1
 
     @property
     def list_seconds_left(self) -> float:
@@ -112,7 +131,7 @@ def list_files(root: Path, look: Look | None = None) -> Listing:
     lister = _Lister(root, look)
     with look.patience_with_git():
         try:
-            prefix = work_tree_prefix(root, look.git_seconds)
+            prefix = lister.work_tree_prefix("")
             if prefix is not None:
                 lister.add_work_tree("", prefix)
         except DamagedRepositoryError as error:
@@ -136,11 +155,15 @@ class _Lister:
         while self._repositories and not self._look.must_end_list():
             self._add_repository(self._repositories.pop())
         listing, left_out = self._listing, self._left_out_by_user
-        files = {path for path in listing.files if not left_out.excludes(path)}
+        files = {path for path in listing.files if not self._is_excluded_by_user(path)}
         for path in listing.files - files if self._look.is_noting else ():
             self._look.note(path, EXCLUDED_BY_USER)
         unreadable = listing.unreadable | left_out.unreadable_directories | self._left_out_by_git.unreadable_directories
         return Listing(files, listing.remarks, unreadable, listing.warnings)
+
+    def _is_excluded_by_user(self, path: str) -> bool:
+        self._look.step(path)
+        return self._left_out_by_user.excludes(path)
 
     def warn(self, path: str, reason: str) -> None:
         """Of a work tree that is walked because git cannot list it."""
@@ -149,11 +172,16 @@ class _Lister:
             " count; what else git would exclude, and which commit is checked out, is not known."
         )
 
+    def work_tree_prefix(self, path: str) -> str | None:
+        with self._look.asking_git():
+            return work_tree_prefix(self._root / path, self._look.git_seconds)
+
     def add_work_tree(self, under: str, prefix: str) -> None:
         """List a work tree at `under` ("" or "a/b/"), and queue the repositories inside it."""
         look = self._look
-        listed = list_work_tree(self._root / under, prefix, look.git_seconds)
-        ignored = ignored_paths(self._root / under, look.git_seconds) if look.is_noting else ()
+        with look.asking_git():
+            listed = list_work_tree(self._root / under, prefix, look.git_seconds)
+            ignored = ignored_paths(self._root / under, look.git_seconds) if look.is_noting else ()
         for path in ignored:
             look.note(under + path, IGNORED_BY_GIT)
         self._listing.files.update(under + path for path in listed.files if _is_source(path))
@@ -161,6 +189,7 @@ class _Lister:
         self._repositories.extend(under + path for path in listed.repositories if _is_source(path))
 
     def _add_repository(self, path: str) -> None:
+        self._look.step(path)
         if self._left_out_by_user.excludes(path, is_directory=True):
             return
         try:
@@ -180,7 +209,7 @@ class _Lister:
         """
         try:
             with self._look.patience_with_git():
-                prefix = work_tree_prefix(self._root / path, self._look.git_seconds)
+                prefix = self.work_tree_prefix(path)
                 if prefix != "":
                     return False
                 self.add_work_tree(f"{path}/", prefix)
@@ -209,6 +238,7 @@ class _Lister:
 
     def _walk_folder(self, folder: str, *, is_top: bool) -> list[str]:
         """Add the files of one folder and answer the folders to go into."""
+        self._look.step(folder)
         with os.scandir(self._root / folder) as entries:
             kinds = {entry.name: self._is_directory(entry, folder) for entry in entries}
         if folder and not REBUILDABLE_MARKERS.isdisjoint(kinds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from codebase_mcp.indexing.pipeline import BatchRequest, prepare_batch, rules_fi
 from codebase_mcp.indexing.pool import Cause, PoolBrokenError
 from codebase_mcp.indexing.read import DELETED
 from codebase_mcp.jobs import embedding, store
-from codebase_mcp.jobs.capture import refuse_an_empty_root
+from codebase_mcp.jobs.capture import refuse_an_empty_root, run_on_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.jobs.progress import Activity, parsing
 from codebase_mcp.jobs.store import BatchCounts, PendingFile
@@ -144,6 +145,8 @@ class Batches:
         try:
             return [await self._tools.pool.run(prepare_batch, request)]
         except PoolBrokenError as broken:
+            # Prevents: every file of a drive that is away from being waited for alone.
+            await run_on_root(self._job.repo_path, functools.partial(refuse_an_empty_root, self._job.repo_path))
             if broken.item not in request.relative_paths:
                 return await self._isolate(request)
             before, guilty, after = request.around(broken.item)
@@ -184,7 +187,7 @@ class Batches:
         for embedded in await preparing:
             batch = embedded.batch
             if any(outcome.reason == DELETED for outcome in batch.outcomes):
-                batch = await asyncio.to_thread(self._really_deleted, batch)
+                batch = await run_on_root(self._job.repo_path, functools.partial(self._really_deleted, batch))
             vectors = embedded.vectors
             if vectors is None:
                 # Prevents: work done twice. What a model in this process embeds ahead of the commit dies with the

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover, head_commit
@@ -16,11 +19,18 @@ from codebase_mcp.indexing.survey import by_language
 from codebase_mcp.jobs.store import CapturedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from codebase_mcp.storage.index_store import KnownFile
     from codebase_mcp.storage.not_indexed import NotIndexedFile
+
+
+T = TypeVar("T")
+
+STALLED_SECONDS = 20.0
+"""A listing that looks at nothing new for so long stands still."""
+WATCH_SECONDS = 0.5
 
 
 @dataclass
@@ -38,10 +48,37 @@ class Listing:
         self.look.list_deadline = self.look.deadline = -math.inf
 
 
+async def list_files_watched(root: Path, max_file_bytes: int, listing: Listing) -> None:
+    """Lists in a thread, and raises RepositoryUnreadableError when that stands still.
+
+    Prevents: a folder on a file system that does not answer from holding a slot for as long as it does not.
+    """
+    listing_task = asyncio.ensure_future(run_detached(lambda: list_files(root, max_file_bytes, listing)))
+    steps, progressed_at = -1, time.monotonic()
+    try:
+        while not (await asyncio.wait({listing_task}, timeout=WATCH_SECONDS))[0]:
+            look = listing.look
+            if look.is_asking_git or look.steps != steps:
+                steps, progressed_at = look.steps, time.monotonic()
+            elif time.monotonic() - progressed_at >= STALLED_SECONDS:
+                raise not_answering(root / look.place, STALLED_SECONDS)
+        listing_task.result()
+    finally:
+        listing_task.cancel()
+
+
+def not_answering(place: object, seconds: float) -> RepositoryUnreadableError:
+    return RepositoryUnreadableError(
+        f"{place} has not answered for {seconds:g} s: its file system hangs, as a network drive does whose server is"
+        " away. What is indexed is kept. Make it available again, or unmount it, then start again."
+    )
+
+
 def list_files(root: Path, max_file_bytes: int, listing: Listing) -> None:
     """Blocking; raises RepositoryUnreadableError when the root cannot be listed honestly."""
     discovery = discover(root, max_file_bytes=max_file_bytes, look=listing.look)
-    listing.head_commit = head_commit(root)
+    with listing.look.asking_git():
+        listing.head_commit = head_commit(root)
     listing.files.extend(discovery)
     listing.unreadable_paths.extend(sorted(discovery.unreadable_paths))
     listing.warnings.extend(discovery.warnings)
@@ -134,3 +171,11 @@ def refuse_an_empty_root(repo_path: str) -> None:
         f"{repo_path} became unreadable or empty while it was being indexed; its index is kept. "
         "Make the folder available again and start anew."
     )
+
+
+async def run_on_root(repo_path: str, call: Callable[[], T]) -> T:
+    """A short blocking call on the root's file system. Raises RepositoryUnreadableError when it does not return."""
+    try:
+        return await run_detached(call, timeout_seconds=STALLED_SECONDS)
+    except TimeoutError as error:
+        raise not_answering(repo_path, STALLED_SECONDS) from error

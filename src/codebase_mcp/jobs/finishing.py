@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from codebase_mcp.domain import Job, JobPhase
 from codebase_mcp.errors import LeaseLostError
 from codebase_mcp.indexing.terms import joined_term
 from codebase_mcp.jobs import progress, records, store
-from codebase_mcp.jobs.capture import refuse_an_empty_root
+from codebase_mcp.jobs.capture import refuse_an_empty_root, run_on_root
 from codebase_mcp.jobs.fenced import FencedSteps
 from codebase_mcp.storage import index_store, not_indexed, projects, references, segments
 
@@ -80,7 +81,7 @@ class Finishing:
                 gone = await store.vanished_files(connection, job, self._target.schema, VANISHED_PER_STEP)
             if not gone:
                 return
-            await asyncio.to_thread(refuse_an_empty_root, job.repo_path)
+            await run_on_root(job.repo_path, functools.partial(refuse_an_empty_root, job.repo_path))
             async with self._fenced.step(self._now("removing deleted files")) as connection:
                 await index_store.remove_files(connection, self._target.repository_id, gone)
 

@@ -27,7 +27,7 @@ from codebase_mcp.errors import (
 from codebase_mcp.indexing.pipeline import index_fingerprint
 from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.batches import Batches
-from codebase_mcp.jobs.capture import Listing, Staleness, amounts_to_index, list_files
+from codebase_mcp.jobs.capture import Listing, Staleness, amounts_to_index, list_files_watched
 from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.progress import Activity
 from codebase_mcp.jobs.store import Claim
@@ -180,7 +180,7 @@ class JobRunner:
         database, settings = self._tools.database, self._tools.settings
         self._listing = listing = Listing()
         try:
-            await asyncio.to_thread(list_files, Path(self._job.repo_path), settings.max_file_bytes, listing)
+            await list_files_watched(Path(self._job.repo_path), settings.max_file_bytes, listing)
         finally:
             # Prevents: a thread that goes on listing a huge tree for a job that was cancelled.
             listing.abandon()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,11 +84,8 @@ def nothing_indexed(coverage: Coverage, project_id: str) -> list[str]:
 
 async def freshness_of(coverage: Coverage) -> list[RepositoryFreshness]:
     host = coverage.host
-    heads = await asyncio.to_thread(
-        freshness.heads_of,
-        [*(one.place for one in coverage.repositories), *(job.place for job in coverage.first_jobs)],
-        host,
-    )
+    places = [*(one.place for one in coverage.repositories), *(job.place for job in coverage.first_jobs)]
+    heads = await freshness.heads_of(places, host)
     return [
         *(
             freshness.freshness_of(

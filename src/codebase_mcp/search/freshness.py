@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.domain import NO_HOST, Host, host_label
 from codebase_mcp.search.models import IndexCoverage, RepositoryFreshness, RepositoryState
 from codebase_mcp.storage.project_state import LastCounts, UnfinishedJob
@@ -15,6 +17,7 @@ from codebase_mcp.storage.projects import Repository
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"refs/(?:(?!\.\.)[^\x00-\x20\x7f~^:?*\[\\])+")
+HEADS_SECONDS = 1.0
 _SMALL_FILE_BYTES = 4_096
 _PACKED_REFS_BYTES = 8_000_000
 
@@ -84,15 +87,24 @@ def on_host(label: str) -> str:
     return label if label == NO_HOST else f"host {label}"
 
 
-def heads_of(
+async def heads_of(
     places: Iterable[tuple[str | None, str]], host: Host | None
 ) -> Mapping[tuple[str | None, str], str | None]:
-    """The commit checked out in each of these directories of this host, read from files; no program is run. Blocking.
+    """The commit checked out in each of these directories of this host, read from files; no program is run.
 
-    What has the same path here is not the tree of another host.
+    What has the same path here is not the tree of another host. What is not read within a second, because its file
+    system hangs or another's before it does, has no commit that anybody knows.
     """
     own = None if host is None else host.id
-    return {place: head_commit(Path(place[1])) for place in places if place[0] == own}
+    heads: dict[tuple[str | None, str], str | None] = {place: None for place in places if place[0] == own}
+
+    def read() -> None:
+        for place in list(heads):
+            heads[place] = head_commit(Path(place[1]))
+
+    with contextlib.suppress(TimeoutError):
+        await run_detached(read, timeout_seconds=HEADS_SECONDS)
+    return dict(heads)
 
 
 def head_commit(directory: Path) -> str | None:

@@ -10,13 +10,13 @@ counts what `.mcpignore` leaves out, and runs the filters that a repository's co
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.errors import DatabaseError, RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover
 from codebase_mcp.indexing.listing import Look
@@ -30,16 +30,19 @@ from codebase_mcp.storage.not_indexed import not_indexed_files, refresh_stats
 from codebase_mcp.storage.tables import schema_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from codebase_mcp.domain import DiscoveredFile, FileStat
     from codebase_mcp.storage.database import Database
     from codebase_mcp.storage.not_indexed import NotIndexedFile
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 LISTING_SECONDS, LOOKING_SECONDS = 2.0, 3.0
 """From the beginning of a look; a tree that takes longer is not counted."""
+HANGING_SECONDS = 3.0
+"""After its deadline, a look that has not ended is taken to hang."""
 MOST_FILES = 200_000
 """An index of more files takes too long to be compared."""
 
@@ -123,7 +126,7 @@ async def look_at(
         indexed = await _indexed(database, project_id, host_id, path)
         indexed_at = indexed.indexed_at
         checked_at = datetime.now(UTC)
-        seen = await asyncio.to_thread(_seen, Path(path), indexed.files, max_file_bytes, look)
+        seen = await _within(look, lambda: _seen(Path(path), indexed.files, max_file_bytes, look))
         left_out = await _left_out(database, project_id, place, indexed.repository_id, seen.strangers)
         suspects = await _hashes(database, project_id, indexed.repository_id, seen.suspects)
         suspects |= left_out.suspects(seen.strangers)
@@ -176,6 +179,15 @@ def _may_have_same_content(file: DiscoveredFile, indexed: FileStat) -> bool:
     return file.skip_reason is None and file.size_bytes == indexed.size_bytes
 
 
+async def _within(look: Look, call: Callable[[], T]) -> T:
+    """What the call finds. It keeps to the look's deadline by itself, unless the file system hangs."""
+    try:
+        return await run_detached(call, timeout_seconds=LOOKING_SECONDS + HANGING_SECONDS)
+    except TimeoutError as error:
+        place = look.place or "the folder"
+        raise NotComparableError(f"The file system has not answered for {HANGING_SECONDS:g} s, at {place}.") from error
+
+
 async def _left_out(
     database: Database,
     project_id: str,
@@ -206,8 +218,10 @@ async def _verified(
     root: Path, suspects: Mapping[str, bytes], max_file_bytes: int, look: Look
 ) -> Mapping[str, tuple[bytes, FileStat]]:
     """Those that have their old content. Raises NotComparableError when there is no time to read all."""
-    verification = await asyncio.to_thread(
-        verify_contents, root, suspects, max_file_bytes=max_file_bytes, deadline=look.deadline
+    if not suspects:
+        return {}
+    verification = await _within(
+        look, lambda: verify_contents(root, suspects, max_file_bytes=max_file_bytes, deadline=look.deadline)
     )
     if verification.not_read:
         raise NotComparableError(

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from codebase_mcp.answers import DirectoryShare, EarlierJob, EstimateReport, LanguageShare, LeftOutGroup
+from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.domain import DiscoveredFile, FileOutcome, FileState
 from codebase_mcp.errors import CodebaseMcpError, EmbeddingError
 from codebase_mcp.indexing.pipeline import index_fingerprint
 from codebase_mcp.indexing.survey import Amount, Survey, by_language, largest_directories, merge_left_out, survey
 from codebase_mcp.indexing.verify import verify_contents
 from codebase_mcp.jobs import store
-from codebase_mcp.jobs.capture import Staleness
+from codebase_mcp.jobs.capture import Staleness, not_answering
 from codebase_mcp.jobs.estimate import (
     CLAIMING_SECONDS,
     STARTING_SECONDS,
@@ -53,6 +54,8 @@ SURVEY_SECONDS = 6.0
 GLANCE_SECONDS = 0.25
 """What a start may spend on its estimate: it has to answer within a second."""
 VERIFYING_SECONDS = 2.0
+HANGING_SHARE = 1.0
+"""A survey that is so much later than its time is taken to hang."""
 COMPARED_FILES = 500_000
 COMPARED_FILES_AT_A_GLANCE = 20_000
 """An index of more files is not read to tell what changed: that would take longer than the look itself."""
@@ -135,9 +138,7 @@ class Findings:
 
 async def estimated(database: Database, settings: Settings, embedder: Embedder, request: Request) -> EstimateReport:
     """The whole report, within some ten seconds."""
-    looked = await asyncio.to_thread(
-        survey, request.root, max_file_bytes=settings.max_file_bytes, seconds=SURVEY_SECONDS
-    )
+    looked = await _survey(request.root, settings.max_file_bytes, SURVEY_SECONDS)
     warnings = list(looked.warnings)
     fingerprint = await _fingerprint(embedder, warnings)
     indexed = await _indexed(database, request, fingerprint, COMPARED_FILES)
@@ -153,9 +154,7 @@ async def at_a_glance(database: Database, settings: Settings, embedder: Embedder
     if embedder.is_service:
         # Its identity may have to be asked for, which can take as long as the network likes.
         return None
-    glance = asyncio.to_thread(
-        survey, request.root, max_file_bytes=settings.max_file_bytes, seconds=GLANCE_SECONDS, is_noting=False
-    )
+    glance = _survey(request.root, settings.max_file_bytes, GLANCE_SECONDS, is_noting=False)
     fingerprint = index_fingerprint(embedder.identity)
     try:
         looked, indexed = await asyncio.gather(
@@ -170,6 +169,18 @@ async def at_a_glance(database: Database, settings: Settings, embedder: Embedder
     plan = await asyncio.to_thread(_plan, looked, request, indexed, fingerprint, None)
     work = await asyncio.to_thread(plan.work, looked)
     return _seconds(_until_claimed(settings), work, indexed)
+
+
+async def _survey(root: Path, max_file_bytes: int, seconds: float, *, is_noting: bool = True) -> Survey:
+    """It keeps to its time by itself, unless the file system hangs; that is a RepositoryUnreadableError."""
+    limit_seconds = seconds * (1 + HANGING_SHARE)
+    try:
+        return await run_detached(
+            lambda: survey(root, max_file_bytes=max_file_bytes, seconds=seconds, is_noting=is_noting),
+            timeout_seconds=limit_seconds,
+        )
+    except TimeoutError as error:
+        raise not_answering(root, limit_seconds) from error
 
 
 async def _fingerprint(embedder: Embedder, warnings: list[str]) -> str | None:

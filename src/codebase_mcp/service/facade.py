@@ -25,6 +25,7 @@ from codebase_mcp.answers import (
     RepositoryList,
     StartedJob,
 )
+from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.domain import Host, Job, JobStatus
 from codebase_mcp.errors import (
     DatabaseError,
@@ -35,6 +36,7 @@ from codebase_mcp.errors import (
 )
 from codebase_mcp.indexing.embed import open_embedder
 from codebase_mcp.jobs import ownership, records, store
+from codebase_mcp.jobs.capture import not_answering
 from codebase_mcp.jobs.records import JobFilter
 from codebase_mcp.lenient import clamp, is_absent, local_path
 from codebase_mcp.search import related, symbols
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from codebase_mcp.storage.database import Database
 
 POLL_SECONDS = 0.25
+PATH_SECONDS = 5.0
+"""How long the file system may take to say what there is at a path."""
 MOST_JOBS = 100
 
 
@@ -186,7 +190,7 @@ class Service:
     ) -> tuple[Path, str, str]:
         """`_checked_start`, which says of a path that is only on another host that it is there."""
         try:
-            return await asyncio.to_thread(self._checked_start, repo_path, name, project_id, allow_large_root)
+            return await self._checked_start(repo_path, name, project_id, allow_large_root)
         except InvalidInputError as error:
             path = local_path(repo_path).rstrip("/")
             if not path.startswith("/") or "\0" in path or os.path.lexists(path):
@@ -222,13 +226,20 @@ class Service:
         request = estimate.Request(root, project, self._host.id, force_reindex, frozenset(retry_paths))
         return await estimate.estimated(self._database, self._settings, self._embedder, request)
 
-    def _checked_start(
+    async def _checked_start(
         self, repo_path: str, name: str | None, project_id: str | None, allow_large_root: bool
     ) -> tuple[Path, str, str]:
-        """(root, project, name) of what is to be indexed. Blocking."""
-        root = inputs.repository_root(repo_path, allow_large_root=allow_large_root)
-        project = inputs.resolve_project(project_id, [root], self._settings.project_id)
-        return root, project, inputs.checked_name(name, root)
+        """(root, project, name) of what is to be indexed."""
+
+        def checked() -> tuple[Path, str, str]:
+            root = inputs.repository_root(repo_path, allow_large_root=allow_large_root)
+            project = inputs.resolve_project(project_id, [root], self._settings.project_id)
+            return root, project, inputs.checked_name(name, root)
+
+        try:
+            return await run_detached(checked, timeout_seconds=PATH_SECONDS)
+        except TimeoutError as error:
+            raise not_answering(repo_path, PATH_SECONDS) from error
 
     @promptly
     async def job_status(
@@ -430,7 +441,11 @@ class Service:
 
     async def _resolved(self, project_id: str | None, *paths: object) -> str:
         """The project, which may be configured above absolute paths among the arguments."""
-        return await asyncio.to_thread(self._project_near, project_id, paths)
+        try:
+            return await run_detached(lambda: self._project_near(project_id, paths), timeout_seconds=PATH_SECONDS)
+        except TimeoutError as error:
+            places = [path for path in paths if isinstance(path, str)] or ["the working directory"]
+            raise not_answering(" or ".join(places), PATH_SECONDS) from error
 
     def _project_near(self, project_id: str | None, paths: Sequence[object]) -> str:
         near = [*inputs.absolute_paths(*paths), self._working_directory()]

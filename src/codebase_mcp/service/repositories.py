@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from codebase_mcp.answers import RemovedRepository, RepositoryList, RepositoryReport
@@ -33,7 +32,7 @@ async def listed(database: Database, project_id: str, schema: str, host: Host) -
         size_bytes = await projects.schema_size_bytes(connection, schema)
     first_jobs = choices_of(known, unfinished.values()).first_jobs
     places = [*(one.place for one in known), *(job.place for job in first_jobs)]
-    heads = await asyncio.to_thread(freshness.heads_of, places, host)
+    heads = await freshness.heads_of(places, host)
     all_chunks = sum(repository.chunk_count for repository in known) or 1
     reports = [
         _report(
