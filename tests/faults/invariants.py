@@ -139,13 +139,18 @@ async def writers_hold_the_claim(connection: AsyncConnection) -> list[str]:
 
 
 async def transitions_hold_the_claim(connection: AsyncConnection) -> list[str]:
-    """Only its claimer renews, commits, blocks, releases or ends a running job; others may claim, cancel or give up."""
+    """Only its claimer renews, commits, blocks, releases or ends a running job; others may claim, cancel or give up.
+
+    Who adopts a job releases it once its lease has lapsed.
+    """
     return await _sentences(
         connection,
         "SELECT format('%s went from %s to %s at %s by %s, but attempt %s was claimed by %s', job_id, old_status,"
         " status, at, writer, attempt, coalesce(ledger.claimer(job_id, id), 'nobody')) FROM ledger.transitions"
         " WHERE operation = 'UPDATE' AND old_status = 'running' AND attempt = old_attempt AND status <> 'cancelled'"
         " AND error_type IS DISTINCT FROM 'WorkerDied'"
+        " AND NOT (status = 'pending' AND old_lease < at AND EXISTS (SELECT 1 FROM codebase_mcp.job_events e"
+        " WHERE e.job_id = transitions.job_id AND e.event_type = 'adopted'))"
         " AND writer <> ALL(:tests) AND writer IS DISTINCT FROM ledger.claimer(job_id, id)",
         tests=list(TEST_WRITERS),
     )
@@ -207,8 +212,8 @@ _MOVES = {
     "failed": (("running",), "failed"),
     "cancelled": (ACTIVE, "cancelled"),
 }
-_REMARKS = ("progress", "captured")
-"""Events of a running job that change nothing."""
+_REMARKS = {"progress": ("running",), "captured": ("running",), "adopted": ("pending", "blocked")}
+"""Events that leave the status as it is, and in which they come."""
 
 
 async def events_tell_the_status(connection: AsyncConnection) -> list[str]:
@@ -226,7 +231,7 @@ async def events_tell_the_status(connection: AsyncConnection) -> list[str]:
 def _fold(job: sa.RowMapping) -> str | None:
     status: str | None = None
     for event in job["events"]:
-        allowed, after = _MOVES.get(event, (("running",) if event in _REMARKS else (), status))
+        allowed, after = _MOVES.get(event, (_REMARKS.get(event, ()), status))
         if status not in allowed:
             return f"job {job['id']}: the event {event!r} came in status {status!r} ({', '.join(job['events'])})"
         status = after

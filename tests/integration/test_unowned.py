@@ -22,10 +22,11 @@ from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.service import Service
 from codebase_mcp.storage.alembic_run import move_schema
 from codebase_mcp.storage.database import Database
+from codebase_mcp.storage.go_back import go_back
 from codebase_mcp.storage.host_identity import HostIdentity
 from codebase_mcp.storage.hosts import Unowned, unowned
-from codebase_mcp.storage.migrate import migrate_control, migrate_known_projects
-from codebase_mcp.storage.projects import ensure_project
+from codebase_mcp.storage.migrate import installed_revision, migrate_control, migrate_known_projects
+from codebase_mcp.storage.projects import ensure_project, ensure_repository
 from tests.support import jobs
 from tests.support.runs import SERVED, SHOP, Bench
 
@@ -196,6 +197,17 @@ async def test_an_embedded_database_is_its_machines_own(bench: Bench, last_host:
     assert (await bench.repository()).host_id == LAPTOP.id
 
 
+async def test_what_belonged_to_an_older_identity_of_this_host_is_taken_over(bench: Bench) -> None:
+    async with bench.database.transaction() as connection:
+        await ensure_project(connection, bench.project_id)
+    await bench.run()
+    await jobs.start(bench.database, "/src/other", host_id="stranger")
+    await ownership.settle(bench.database, HostIdentity(LAPTOP, (jobs.HOST.id,)), is_embedded=True)
+    assert (await bench.repository()).host_id == LAPTOP.id
+    rows = await jobs.execute(bench.database, "SELECT host_id FROM codebase_mcp.indexing_jobs ORDER BY created_at")
+    assert [row.host_id for row in rows] == [LAPTOP.id, "stranger"]
+
+
 async def test_an_embedded_database_of_a_machine_that_was_renamed_is_known_by_half_of_the_content(
     bench: Bench,
 ) -> None:
@@ -234,7 +246,38 @@ async def test_a_waiting_job_goes_to_the_first_host_that_has_its_path(bench: Ben
         assert [one.path for one in await unowned(connection)] == ["/no/such/path"]
 
 
+async def test_the_database_can_be_put_back_for_the_version_before(bench: Bench) -> None:
+    async with bench.database.transaction() as connection:
+        await ensure_project(connection, bench.project_id)
+    await bench.run()
+    before = await bench.digest()
+    assert await go_back(bench.database) == [bench.schema, "codebase_mcp"]
+    await bench.database.close()
+    assert await installed_revision(bench.database) == await installed_revision(bench.database, bench.schema) == "0002"
+    assert await go_back(bench.database) == []
+    (started,) = await old(bench.database, "start", **OLD_START, metadata="{}")
+    assert (await old(bench.database, "claim", **old_claim()))[0].id == started.id
+    await migrate(bench)
+    assert await bench.digest() == before
+
+
+async def test_two_hosts_at_one_path_keep_a_database_from_being_put_back(bench: Bench) -> None:
+    async with bench.database.transaction() as connection:
+        await ensure_project(connection, bench.project_id)
+    await bench.run()
+    async with bench.database.transaction("writers", bench.schema) as connection:
+        await ensure_repository(connection, "other", str(bench.root), "shop")
+    with pytest.raises(DatabaseError, match=r"several hosts have a repository.*repos remove"):
+        await go_back(bench.database)
+    assert await installed_revision(bench.database, bench.schema) == "0003"
+
+
 # --- a program of the older revision, whose statements these are ---
+
+
+OLD_START = {
+    "id": uuid4(), "repo_path": "/src/shop", "repo_name": "shop", "project_id": "p", "force_reindex": False,
+}  # fmt: skip
 
 
 async def old(database: Database, name: str, **arguments: Any) -> list[Any]:
@@ -265,9 +308,8 @@ async def test_a_program_of_the_older_revision_claims_nothing(
 
 
 async def test_a_program_of_the_older_revision_starts_nothing(database: Database) -> None:
-    values = {"id": uuid4(), "repo_path": "/src/shop", "repo_name": "shop", "project_id": "p", "force_reindex": False}
     with pytest.raises(DatabaseError):
-        await old(database, "start", metadata=json.dumps({}), **values)
+        await old(database, "start", metadata=json.dumps({}), **OLD_START)
     assert await jobs.scalar(database, "SELECT count(*) FROM codebase_mcp.indexing_jobs") == 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from codebase_mcp.answers import (
+    AdoptedRepository,
     CancelledJob,
     Check,
     DirectoryShare,
@@ -236,6 +237,17 @@ def a_related_answer(*hits: SearchHit, **changes: Any) -> RelatedAnswer:
     return RelatedAnswer(**values | {"origin": origin} | changes)
 
 
+def an_adopted_repository() -> AdoptedRepository:
+    return AdoptedRepository(
+        repository_id=1,
+        path="/src/shop",
+        project_id="default",
+        from_host="build-1",
+        active_jobs=1,
+        message="/src/shop belonged to host build-1 and belongs to this host now.",
+    )
+
+
 class FakeService:
     """`answers` replaces what a method answers; an exception there is raised, a callable is called."""
 
@@ -352,6 +364,12 @@ class FakeService:
             message="The index of shop was removed.",
         )
         return await self._reply("remove_repository", default, repository=repository, **options)
+
+    async def adopt_repository(self, repository: str, **options: Any) -> AdoptedRepository:
+        return await self._reply("adopt_repository", an_adopted_repository(), repository=repository, **options)
+
+    async def adopt_job(self, job_id: UUID, **options: Any) -> AdoptedRepository:
+        return await self._reply("adopt_job", an_adopted_repository(), job_id=job_id, **options)
 
     async def doctor(self) -> list[Check]:
         return await self._reply("doctor", [Check(name="data directory", is_ok=True, detail="/data is writable")])

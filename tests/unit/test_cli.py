@@ -61,9 +61,11 @@ COMMANDS = [
     ["jobs", "show"],
     ["jobs", "cancel"],
     ["jobs", "watch"],
+    ["jobs", "adopt"],
     ["repos"],
     ["repos", "list"],
     ["repos", "remove"],
+    ["repos", "adopt"],
     ["config"],
     ["config", "list"],
     ["config", "get"],
@@ -557,6 +559,8 @@ def test_a_job_that_stands_still_says_so_in_the_list_and_by_itself(run: Run) -> 
         ["jobs", "watch", str(JOB_ID)],
         ["repos", "list"],
         ["repos", "remove", "shop", "--yes"],
+        ["repos", "adopt", "shop"],
+        ["jobs", "adopt", str(JOB_ID)],
         ["doctor"],
     ],
     ids=" ".join,
@@ -572,6 +576,23 @@ def test_cancelling_is_confirmed_by_the_command_itself(run: Run) -> None:
     outcome = run("jobs", "cancel", str(JOB_ID), service=service)
     assert outcome.out == "The job was cancelled.\n"
     assert service.arguments_of("cancel_job") == {"job_id": JOB_ID, "confirmed": True}
+
+
+def test_adopting_takes_another_tree_only_with_yes(run: Run) -> None:
+    service = FakeService()
+    outcome = run("repos", "adopt", "shop", "--project", "work", service=service)
+    assert outcome.out == "/src/shop belonged to host build-1 and belongs to this host now.\n"
+    assert service.arguments_of("adopt_repository") == {"repository": "shop", "confirmed": False, "project_id": "work"}
+    run("jobs", "adopt", str(JOB_ID), "--yes", service=service)
+    assert service.arguments_of("adopt_job") == {"job_id": JOB_ID, "confirmed": True}
+
+
+def test_a_hit_on_another_host_is_shown_with_its_path_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/src/shop"))
+    hits = [a_hit(), a_hit(host="build-1")]
+    outcome = run("search", "tax", service=FakeService(search=an_answer(*hits), count_changes=an_answer(*hits)))
+    assert "tax.py:10  add_tax  (function, shop)" in outcome.out.splitlines()
+    assert "/src/shop/tax.py:10  add_tax  (function, shop, on build-1)" in outcome.out
 
 
 def test_watching_goes_on_while_the_database_is_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

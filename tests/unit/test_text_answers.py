@@ -75,6 +75,26 @@ def test_of_repositories_that_share_a_name_the_paths_are_absolute() -> None:
     assert "\n=== /old/shop/a.py:10-12 function add_tax\nA\n" in text
 
 
+def test_a_root_on_another_host_is_told_to_be_there() -> None:
+    elsewhere = [fresh(host="build-1")]
+    assert text_of(a_hit(host="build-1"), freshness=elsewhere).startswith(
+        "=== root: /src/shop (on host build-1, not on this one)\n=== tax.py:10-12 function add_tax\n"
+    )
+
+
+def test_the_same_path_on_two_hosts_is_two_places() -> None:
+    text = text_of(a_hit(), a_hit(host="build-1", content="other"), freshness=[fresh(), fresh(host="build-1")])
+    assert "=== /src/shop/tax.py:10-12 function add_tax" in text
+    assert "=== /src/shop/tax.py (on host build-1, not on this one):10-12 function add_tax\nother" in text
+
+
+def test_nothing_can_be_done_here_about_an_incomplete_index_of_another_host() -> None:
+    (note,) = notes_of(fresh(), fresh("api", host="build-1", state="incomplete"))
+    assert note == (
+        "Index is incomplete: api (12 of 14 files) on build-1. Only the host that has the tree can complete it."
+    )
+
+
 def test_a_hit_of_nested_repositories_is_placed_below_the_root_of_its_own() -> None:
     hit = a_hit(file_path="/src/shop/api/a.py", repository="api")
     text = text_of(hit, freshness=[fresh(), fresh("api", path="/src/shop/api")])

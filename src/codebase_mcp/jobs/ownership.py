@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ async def _is_own(database: Database, one: Unowned, host: Host, *, is_embedded: 
         if is_embedded:
             return True
         if one.repository_id is None:
-            return one.is_active and await asyncio.to_thread(Path(one.path).is_dir)
+            return one.is_active and await asyncio.to_thread(os.path.isdir, one.path)
     elif not is_embedded or one.repository_id is None:
         return False
     return await _has_same_content(database, one, is_lenient=is_embedded)
