@@ -63,6 +63,29 @@ def test_a_server_whose_programs_were_removed_is_started_again(data_dir: Path) -
     assert ask(data_dir, "SELECT 1") == 1
 
 
+@pytest.fixture
+def folder_on_disk() -> Iterator[Path]:
+    """Elsewhere than in shared memory, where the other tests keep their databases."""
+    folder = Path(tempfile.mkdtemp(prefix="codebase-mcp-test-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    stop(folder)
+    shutil.rmtree(folder)
+
+
+@only_root
+@pytest.mark.parametrize("options", ["size=64k", "size=64k,ro"])
+def test_shared_memory_may_be_tiny_or_read_only(folder_on_disk: Path, options: str) -> None:
+    """As in containers."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    script = f'mount -t tmpfs -o {options} tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", STARTER, str(folder_on_disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert ask(folder_on_disk, "SELECT 1") == 1
+
+
 def test_several_processes_starting_at_once_get_one_server(empty_dir: Path) -> None:
     racers = [starter(empty_dir) for _ in range(3)]
     outcomes = [racer.communicate(timeout=60) for racer in racers]

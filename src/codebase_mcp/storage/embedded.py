@@ -287,8 +287,10 @@ def _initialise(layout: Layout, installation: Installation, alive: FileLock) -> 
     if installation.major >= 17:
         locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     access = ["--auth-local=trust", "--auth-host=reject", f"--username={SUPERUSER}"]
+    # As in every later start: /dev/shm may be tiny or read-only.
+    memory = ["--set=dynamic_shared_memory_type=mmap"]
     held = (alive.fileno,)
-    installation.run("initdb", f"--pgdata={unfinished}", "--encoding=UTF8", *locale, *access, pass_fds=held)
+    installation.run("initdb", f"--pgdata={unfinished}", "--encoding=UTF8", *memory, *locale, *access, pass_fds=held)
     create = f"CREATE DATABASE {DATABASE_NAME}\n"
     installation.run("postgres", "--single", "-D", str(unfinished), SUPERUSER, stdin=create, pass_fds=held)
     unfinished.rename(layout.database)
