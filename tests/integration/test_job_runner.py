@@ -158,7 +158,7 @@ async def test_what_cannot_be_indexed_is_skipped_with_its_reason(bench: Bench) -
     assert "undecodable" in reasons["mixed.py"]
     assert "too large" in reasons["large.py"]
     assert "secret" in reasons[".env"].lower()
-    assert ", 5 skipped (1 binary, 1 minified, 1 secret, " in job.progress_message
+    assert ", 5 skipped (1 binary, 1 may hold secrets, 1 minified, " in job.progress_message
     assert "1 too large" in job.progress_message
     assert ") of 10 files, " in job.progress_message
     assert await bench.indexed() == SHOP

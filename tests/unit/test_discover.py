@@ -15,7 +15,7 @@ import pytest
 from codebase_mcp.errors import RepositoryUnreadableError
 from codebase_mcp.indexing import listing
 from codebase_mcp.indexing.discover import UNREADABLE, Discovery, discover
-from codebase_mcp.indexing.skip_rules import skip_reason
+from codebase_mcp.indexing.skip_rules import SECRET, skip_reason
 from tests.support.repositories import commit, folder_for_anybody, git, git_settings, look, ordinary_user, seen, write
 
 
@@ -182,9 +182,9 @@ def test_a_submodule_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        *((name, "secret") for name in (".env", ".env.local", "prod.env", ".envrc", "id_rsa", "deploy/id_ed25519")),
-        *((name, "secret") for name in ("server.pem", "a.KEY", "a.p12", "a.pfx", "a.keystore", ".npmrc", ".pypirc")),
-        *((name, "secret") for name in (".netrc", ".aws/credentials", "x/.kube/config", ".docker/config.json")),
+        *((name, SECRET) for name in (".env", ".env.local", "prod.env", ".envrc", "id_rsa", "deploy/id_ed25519")),
+        *((name, SECRET) for name in ("server.pem", "a.KEY", "a.p12", "a.pfx", "a.keystore", ".npmrc", ".pypirc")),
+        *((name, SECRET) for name in (".netrc", ".aws/credentials", "x/.kube/config", ".docker/config.json")),
         *((name, None) for name in (".env.example", ".env.sample", ".env.template", "id_rsa.pub", "credentials.py")),
         *((name, None) for name in ("environment.ts", ".envoy.yaml", "config", "key.py", "png", "src/lock.py")),
         *((name, "generated (lock file)") for name in ("package-lock.json", "a/yarn.lock", "Cargo.lock", "go.sum")),

@@ -38,7 +38,7 @@ def test_what_is_left_out_is_told_by_reason_with_counts_bytes_and_examples(tmp_p
     (tmp_path / ".git").mkdir()
     found = left_out(tmp_path)
     assert found["binary"] == LeftOutFiles("binary", Amount(2, 4), 0, ("a.png", "b/c.png"))
-    assert found["secret"].examples == (".env",)
+    assert found["may hold secrets"].examples == (".env",)
     assert found["too large"].amount == Amount(2, 4_000)
     assert found[listing.FILLED_BY_TOOLS] == LeftOutFiles(
         listing.FILLED_BY_TOOLS, Amount(3, 6), 2, ("node_modules/", "env/")

@@ -77,7 +77,8 @@ def _prepare_file(request: BatchRequest, relative_path: str) -> ParsedFile | Fil
         source = read_source(request.root, relative_path, max_file_bytes=request.max_file_bytes)
     except UnreadableFile as error:
         return _outcome(relative_path, FileState.SKIPPED, error.raw, error.reason)
-    if request.known_hashes.get(relative_path) == source.content_hash:
+    # What an earlier version indexed of a source with a private key has the key in it.
+    if request.known_hashes.get(relative_path) == source.content_hash and not source.is_redacted:
         return _outcome(relative_path, FileState.UNCHANGED, source)
     try:
         return _parse(relative_path, source, as_text=request.as_text)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import charset_normalizer
 
 from codebase_mcp.indexing.file_stat import recorded_stat
-from codebase_mcp.indexing.skip_rules import too_large
+from codebase_mcp.indexing.secret_files import text_without_secrets
+from codebase_mcp.indexing.skip_rules import SECRET, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,12 +107,16 @@ class RawSource:
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """A file's text, free of NUL and lone surrogates; a byte order mark stays in it as U+FEFF."""
+    """A file's text, free of NUL and lone surrogates; a byte order mark stays in it as U+FEFF.
+
+    With `is_redacted` private keys were taken out of it.
+    """
 
     text: str
     encoding: str
     content_hash: bytes
     stat: FileStat
+    is_redacted: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -127,10 +132,11 @@ def read_source(root: Path, relative_path: str, max_file_bytes: int) -> SourceTe
     raw = read_bytes(root, relative_path, max_file_bytes)
     try:
         text, encoding = _text_of(relative_path, raw.content)
+        indexed = _without_secrets(relative_path, text)
     except UnreadableFile as error:
         error.raw = raw
         raise
-    return SourceText(text, encoding, raw.content_hash, raw.stat)
+    return SourceText(indexed, encoding, raw.content_hash, raw.stat, is_redacted=indexed != text)
 
 
 def _text_of(relative_path: str, content: bytes) -> tuple[str, str]:
@@ -138,6 +144,13 @@ def _text_of(relative_path: str, content: bytes) -> tuple[str, str]:
     if is_minified(relative_path, text):
         raise UnreadableFile(MINIFIED)
     return text, encoding
+
+
+def _without_secrets(relative_path: str, text: str) -> str:
+    cleaned = text_without_secrets(relative_path, text)
+    if cleaned is None:
+        raise UnreadableFile(SECRET)
+    return cleaned
 
 
 def read_bytes(root: Path, relative_path: str, max_file_bytes: int) -> RawSource:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from codebase_mcp.indexing.secret_files import is_secret_name
+
 MAX_PATH_BYTES = 2_000
 """A longer path does not fit the database's unique index."""
 
 LOCK_FILE = "generated (lock file)"
 MINIFIED = "minified"
-SECRET = "secret"
+SECRET = "may hold secrets"
 BINARY = "binary"
 TOO_LARGE = "too large"
 
@@ -19,19 +21,6 @@ _LOCK_FILES = frozenset(
     | {"podfile.lock", "poetry.lock", "pubspec.lock", "shrinkwrap.yaml", ".terraform.lock.hcl", "uv.lock", "yarn.lock"}
 )
 _MINIFIED_ENDINGS = (".min.js", ".min.mjs", ".min.cjs", ".min.css", ".map")
-
-_ENVIRONMENT_PREFIXES = (".env.", ".env-", ".env_")
-_ENVIRONMENT_TEMPLATE_ENDINGS = (".example", ".sample", ".template", ".tmpl", ".dist", ".defaults")
-_KEY_ENDINGS = (".pem", ".key", ".p8", ".p12", ".pfx", ".keystore", ".jks", ".ppk", ".kdbx", ".agekey")
-_SECRET_ENDINGS = (*_KEY_ENDINGS, ".tfstate", ".tfstate.backup")
-_SECRET_NAMES = frozenset(
-    {"id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "identity.key"}
-    | {".npmrc", ".pypirc", ".netrc", "_netrc", ".git-credentials", ".dockercfg", ".htpasswd", ".pgpass", ".my.cnf"}
-    | {".s3cfg", ".boto", ".vault_pass", ".vault-token", ".envrc", "credentials", "credentials.json"}
-    | {"credentials.yml", "credentials.yaml", "credentials.toml", "credentials.ini", "client_secret.json"}
-    | {"service-account.json", "service_account.json", "secrets.json", "secrets.toml", "secrets.yml", "secrets.yaml"}
-)
-_SECRET_PATH_ENDINGS = ("/.docker/config.json", "/.kube/config")
 
 # Only names that are never text; whatever else holds a NUL is found when it is read.
 _BINARY_SUFFIXES = frozenset(
@@ -58,7 +47,7 @@ def skip_reason(relative_path: str) -> str | None:
     """Why a file of this name is never read, or None. Letter case is ignored."""
     path = relative_path.lower()
     name = path.rpartition("/")[2]
-    if _is_secret(path, name):
+    if is_secret_name(path):
         return SECRET
     if name in _LOCK_FILES:
         return LOCK_FILE
@@ -69,10 +58,3 @@ def skip_reason(relative_path: str) -> str | None:
 
 def too_large(size_bytes: int, max_file_bytes: int) -> str:
     return f"{TOO_LARGE} ({size_bytes:,} bytes, limit {max_file_bytes:,})"
-
-
-def _is_secret(path: str, name: str) -> bool:
-    if name in _SECRET_NAMES or name.endswith(_SECRET_ENDINGS) or f"/{path}".endswith(_SECRET_PATH_ENDINGS):
-        return True
-    is_environment = name.endswith(".env") or name.startswith(_ENVIRONMENT_PREFIXES)
-    return is_environment and not name.endswith(_ENVIRONMENT_TEMPLATE_ENDINGS)

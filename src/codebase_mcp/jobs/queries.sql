@@ -475,6 +475,12 @@ WHERE c.repository_id = :repository_id
     WHERE c.relative_path = unreadable.path OR starts_with(c.relative_path, unreadable.path || '/'))
 ORDER BY c.id LIMIT :limit;
 
+-- name: job_with_secret_rules
+SELECT id FROM codebase_mcp.indexing_jobs
+WHERE project_id = :project_id AND repository_id = :repository_id AND status = 'completed'
+  AND metadata ->> 'secret_rules' = :rules
+LIMIT 1;
+
 -- name: active_jobs
 SELECT * FROM codebase_mcp.indexing_jobs
 WHERE project_id = :project_id AND status IN ('pending', 'running', 'blocked') ORDER BY created_at;

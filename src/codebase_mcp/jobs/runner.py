@@ -28,6 +28,7 @@ from codebase_mcp.indexing.pipeline import index_fingerprint
 from codebase_mcp.jobs import embedding, store
 from codebase_mcp.jobs.batches import Batches
 from codebase_mcp.jobs.capture import Listing, Staleness, amounts_to_index, list_files_watched
+from codebase_mcp.jobs.earlier_secrets import SECRET_RULES_VERSION, forget_vectors_of_secrets, indexed_secrets
 from codebase_mcp.jobs.finishing import Finishing
 from codebase_mcp.jobs.progress import Activity
 from codebase_mcp.jobs.store import Claim
@@ -186,23 +187,26 @@ class JobRunner:
             listing.abandon()
         self._listing = None
         self._activity.advance("comparing the files with the index")
-        staleness = await self._staleness(target)
+        staleness, secrets = await self._staleness(target)
         captured = await asyncio.to_thread(lambda: [staleness.decide(found) for found in listing.files])
         remembered = {
             "head_commit": listing.head_commit,
             "unreadable_paths": listing.unreadable_paths,
             "warnings": listing.warnings,
             "index_fingerprint": target.index_fingerprint,
+            "secret_rules": SECRET_RULES_VERSION,
             "to_index": await asyncio.to_thread(amounts_to_index, captured),
         }
         pending = sum(file.state is FileState.PENDING for file in captured)
         await self._tools.require_free_disk()
         async with database.transaction("writers", target.schema) as connection:
             await store.capture(connection, self._claim, captured, remembered)
+            await forget_vectors_of_secrets(connection, target, staleness.known, listing.files, secrets)
         if pending >= BULK_LOAD_FILES:
             await self._drop_vector_index(target)
 
-    async def _staleness(self, target: Target) -> Staleness:
+    async def _staleness(self, target: Target) -> tuple[Staleness, frozenset[str]]:
+        """And which of the indexed files are read again because they may hold secrets."""
         job, fingerprint = self._job, target.index_fingerprint
         async with self._tools.database.transaction("writers", target.schema) as connection:
             known = await index_store.known_files(connection, target.repository_id)
@@ -210,14 +214,16 @@ class JobRunner:
                 connection, job.project_id, self._host_id, job.repo_path, index_fingerprint=fingerprint
             )
             left_out = await not_indexed.not_indexed_files(connection, target.repository_id)
-        return Staleness(
+            secrets = await indexed_secrets(connection, job, target, known)
+        staleness = Staleness(
             known,
             fingerprint,
             job.force_reindex,
             {file.relative_path: file for file in failed},
-            frozenset(job.metadata.get("retry_paths", ())),
+            secrets.union(job.metadata.get("retry_paths", ())),
             left_out,
         )
+        return staleness, secrets
 
     async def _drop_vector_index(self, target: Target) -> None:
         index = vector_index.VectorIndex(target.schema, target.model_id, self._tools.embedder.dimensions)
