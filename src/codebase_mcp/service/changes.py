@@ -20,7 +20,7 @@ from codebase_mcp.detached_threads import run_detached
 from codebase_mcp.errors import DatabaseError, RepositoryUnreadableError
 from codebase_mcp.indexing.discover import discover
 from codebase_mcp.indexing.listing import Look
-from codebase_mcp.indexing.verify import verify_contents
+from codebase_mcp.indexing.verify import Verification, verify_contents
 from codebase_mcp.jobs import records
 from codebase_mcp.jobs.progress import counted
 from codebase_mcp.logs import get_logger
@@ -130,13 +130,14 @@ async def look_at(
         left_out = await _left_out(database, project_id, place, indexed.repository_id, seen.strangers)
         suspects = await _hashes(database, project_id, indexed.repository_id, seen.suspects)
         suspects |= left_out.suspects(seen.strangers)
-        equal = await _verified(Path(path), suspects, max_file_bytes, look)
+        verification = await _verified(Path(path), suspects, max_file_bytes, look)
+        await _record(database, project_id, indexed.repository_id, verification.equal)
+        _require_whole(verification, len(suspects))
     except NotComparableError as error:
         return Looked(error.indexed_at or indexed_at, unknown=str(error))
     except RepositoryUnreadableError as error:
         return Looked(indexed_at, unknown=error.message, error=error)
-    await _record(database, project_id, indexed.repository_id, equal)
-    return Looked(indexed_at, _changes(seen, left_out, equal.keys(), checked_at))
+    return Looked(indexed_at, _changes(seen, left_out, verification.equal.keys(), checked_at))
 
 
 async def _indexed(database: Database, project_id: str, host_id: str, path: str) -> _Indexed:
@@ -214,21 +215,22 @@ async def _hashes(database: Database, project_id: str, repository_id: int, suspe
     return {path: file.content_hash for path, file in known.items()}
 
 
-async def _verified(
-    root: Path, suspects: Mapping[str, bytes], max_file_bytes: int, look: Look
-) -> Mapping[str, tuple[bytes, FileStat]]:
-    """Those that have their old content. Raises NotComparableError when there is no time to read all."""
+async def _verified(root: Path, suspects: Mapping[str, bytes], max_file_bytes: int, look: Look) -> Verification:
+    """Which of them have their old content, as far as there is time to read them."""
     if not suspects:
-        return {}
-    verification = await _within(
+        return Verification()
+    return await _within(
         look, lambda: verify_contents(root, suspects, max_file_bytes=max_file_bytes, deadline=look.deadline)
     )
+
+
+def _require_whole(verification: Verification, suspects: int) -> None:
+    """What was read is recorded, so that the next look gets further."""
     if verification.not_read:
         raise NotComparableError(
-            f"{counted(len(suspects), 'file')} with a new time or inode could not all be read within"
-            f" {LOOKING_SECONDS:g} s; whether their content changed is known after the next indexing."
+            f"{counted(suspects, 'file')} with a new time or inode could not all be read within"
+            f" {LOOKING_SECONDS:g} s; search again, or with require_fresh, to know whether their content changed."
         )
-    return verification.equal
 
 
 async def _record(
