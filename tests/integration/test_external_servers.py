@@ -130,6 +130,29 @@ async def test_the_extension_may_be_in_a_schema_that_is_not_searched(postgres: T
         await database.close()
 
 
+@pytest.mark.parametrize("path", ["elsewhere", "''", "pg_catalog"])
+async def test_a_role_that_does_not_search_public_gets_the_extension_there(
+    postgres: TestServer, empty_url: str, path: str
+) -> None:
+    name = name_of(empty_url)
+    postgres.execute(f"ALTER DATABASE {name} SET search_path = {path}")
+    await opened(empty_url)
+
+
+async def test_an_extension_that_the_role_may_not_use_is_named(postgres: TestServer, empty_url: str, role: str) -> None:
+    name = name_of(empty_url)
+    postgres.execute("CREATE SCHEMA hidden; CREATE EXTENSION vector SCHEMA hidden", name)
+    postgres.execute(f"GRANT CREATE ON DATABASE {name} TO {role}")
+    assert 'GRANT USAGE ON SCHEMA "hidden"' in await refusal(as_role(empty_url, role))
+    postgres.execute(f"GRANT USAGE ON SCHEMA hidden TO {role}", name)
+    await opened(as_role(empty_url, role))
+    postgres.execute(f"DROP OWNED BY {role} CASCADE", name)
+
+
+async def test_a_host_without_an_address_is_what_is_said_to_be_wrong() -> None:
+    assert "the host in database_url has no address" in await refusal("postgresql://u:p@no-such-host.invalid/d")
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_an_encoding_that_cannot_hold_all_code_is_refused(postgres: TestServer, encoding: str) -> None:
     name = f"test_{uuid.uuid4().hex}"

@@ -13,6 +13,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from codebase_mcp.errors import DatabaseError
 from codebase_mcp.storage.address import driver_address
 from codebase_mcp.storage.driver_errors import (
     SettingsRefusedError,
@@ -33,8 +34,8 @@ PoolName = Literal["control", "writers", "search"]
 _CONNECT_TIMEOUT_SECONDS = 2.0
 _COPY_SECONDS = 30.0
 _VECTOR_SCHEMA = (
-    "SELECT nspname, to_regtype('halfvec') IS NOT NULL FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace"
-    " WHERE extname = 'vector'"
+    "SELECT nspname, to_regtype('halfvec') IS NOT NULL, has_schema_privilege(n.oid, 'USAGE')"
+    " FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
 )
 _EXTEND_SEARCH_PATH = """
 SELECT set_config('search_path',
@@ -267,7 +268,12 @@ async def _find_halfvec(connection: asyncpg.Connection) -> None:
     found = await connection.fetchrow(_VECTOR_SCHEMA, timeout=_CONNECT_TIMEOUT_SECONDS)
     if found is None:
         return
-    schema, is_on_search_path = found
+    schema, is_on_search_path, may_use = found
+    if not may_use:
+        raise DatabaseError(
+            f"pgvector is in the schema {schema}, which the role of database_url may not use. As its owner, run"
+            f' `GRANT USAGE ON SCHEMA "{schema}" TO …` with the name of that role.'
+        )
     if not is_on_search_path:
         await connection.fetchval(_EXTEND_SEARCH_PATH, schema, timeout=_CONNECT_TIMEOUT_SECONDS)
     await connection.set_type_codec("halfvec", schema=schema, encoder=encode_halfvec, decoder=bytes, format="binary")

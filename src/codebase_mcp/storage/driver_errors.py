@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 
 import asyncpg
@@ -169,6 +170,8 @@ def _link_reason(error: BaseException) -> str:
         return "all its connections are busy"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"the host in database_url has no address ({error.strerror})"
     return _first_line(error)
 
 

@@ -38,6 +38,13 @@ _TRANSACTION_POOLER = (
     " connect to PostgreSQL directly."
 )
 
+# The new extension may be where this role does not look; later connections find it by themselves.
+_EXTEND_SEARCH_PATH = sa.text(
+    "SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''),"
+    " (SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace"
+    " WHERE extname = 'vector')), true)"
+)
+
 _LOCK_KEY = 0x636F_6465_6D63_7031
 _LOCK_WAIT = "60s"
 
@@ -134,6 +141,7 @@ async def _migrate(database: Database, history: History, schema: str, facts: Ser
         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
         if needs_extension:
             await _create_extension(connection)
+            await connection.execute(_EXTEND_SEARCH_PATH)
         if facts is not None and revision is None:
             await _announce_company(connection)
         await _upgrade(connection, history, schema)
