@@ -268,11 +268,7 @@ DEADLINES = (
     Mutant(
         "command timeout",
         "a link that hangs is waited for ten times as long",
-        (
-            Edit(
-                DATABASE, "command_timeout=limits.command_seconds if", "command_timeout=10 * limits.command_seconds if"
-            ),
-        ),
+        (Edit(DATABASE, "command_timeout=command_seconds,", "command_timeout=10 * (command_seconds or 0),"),),
         (f"{LINKS}::test_a_link_that_hangs_is_given_up_and_costs_one_error",),
     ),
     Mutant(

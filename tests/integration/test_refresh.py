@@ -16,6 +16,7 @@ import pytest
 from codebase_mcp.domain import Job, JobStatus
 from codebase_mcp.errors import (
     DatabaseUnavailableError,
+    EmbeddingError,
     InvalidInputError,
     ProjectNotFoundError,
     RepositoryNotFoundError,
@@ -318,11 +319,11 @@ async def test_a_job_that_would_clearly_take_longer_is_not_waited_for(
 async def test_a_failure_is_told_with_its_reason(service: Service, bench: Bench) -> None:
     await bench.run()
     bench.write(NEW)
-    bench.embedder.failures = [ValueError("no good")]
+    bench.embedder.failures = [EmbeddingError("no good")]
     async with at_work(bench):
         found = await outcome(service)
     assert not found.is_fresh
-    assert "Indexing it failed: ValueError: no good What was" in found.message
+    assert "Indexing it failed: no good What was" in found.message
 
 
 async def test_a_blocked_job_is_told_with_its_reason(service: Service, bench: Bench, within: Any) -> None:

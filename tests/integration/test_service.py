@@ -133,8 +133,8 @@ async def test_a_list_with_a_bad_argument_is_refused(
         await service.list_jobs(**arguments)
 
 
-@pytest.mark.parametrize("query", ["", "   ", "x" * 20_001])
-async def test_a_blank_or_endless_query_is_refused(service: Service, bench: Bench, query: str) -> None:
+@pytest.mark.parametrize("query", ["", "   "])
+async def test_a_blank_query_is_refused(service: Service, bench: Bench, query: str) -> None:
     await bench.run()
     async with bench.database.transaction() as connection:
         await projects.ensure_project(connection, "default")

@@ -160,6 +160,8 @@ async def test_only_what_is_searched_is_brought_up_to_date(
 ) -> None:
     monkeypatch.setattr(refresh, "FRESH_WITHIN_SECONDS", 0.0)
     service = await ready(at("shop"))
+    for name in NAMES:
+        (roots / name / "src" / "cookie.py").write_text(f"# cookie of {name}\n")
     answer = await service.search("cookie", require_fresh=True)
     assert answer.warnings[0] == ONLY_SHOP
     assert [job.repo_path for job in (await service.list_jobs()).jobs] == [str(roots / "shop")]

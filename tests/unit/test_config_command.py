@@ -167,7 +167,7 @@ def test_everything_else_in_the_file_stays(run: Run, config: Path) -> None:
         ("project_idd = 1\n", ("project_id", "p"), "line 1: project_idd is not a setting (did you mean project_id?)"),
         ("broken", ("project_id", "p"), "is not valid TOML"),
         ("batch_files = 0\n", ("project_id", "p"), "batch_files = 0 must be at least 1. Nothing was written."),
-        ("", ("data_dir", "/\udcff"), "the value is not UTF-8 text"),
+        ("", ("data_dir", "/\udcff"), "is not UTF-8. Paths and queries have to be"),
         ("", ("database_url", "x" * 100_000), "would have more than 100,000 bytes"),
     ],
 )
