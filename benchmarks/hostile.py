@@ -1,19 +1,15 @@
-"""Files made to be hard to parse, for every grammar: what they cost in time and memory.
-
-`python -m benchmarks.hostile FOLDER` writes them; index that folder and watch.
-"""
+"""Files made to be hard to parse, for every grammar. `benchmarks.bounds` measures what they cost."""
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from codebase_mcp.indexing.language_table import ROWS
 
-SIZES_BYTES = (60_000, 300_000, 990_000)
 SEED = 11
+CASES = Path(__file__).parents[1] / "tests" / "unit" / "definition_cases"
 _BRACKETS = "([{"
 _OPERATORS = ("+", "-", "*", "&&", "->", ".", ",", "?", ":", "|", "=>", "::", "<", "=")
 _TOKENS = (
@@ -114,30 +110,17 @@ def extensions() -> Iterator[tuple[str, str]]:
         yield grammar, f".{suffixes.split()[0]}" if suffixes else f"/{names.split()[0]}"
 
 
-def write(folder: Path, cases: Path | None = None) -> int:
-    """Writes the files; answers how many."""
+def write(folder: Path, size: int) -> int:
+    """Writes one file of about that size for each grammar and kind; answers how many."""
     count = 0
     for grammar, ending in extensions():
         kinds = dict(KINDS)
-        case = cases / f"{grammar}.txt" if cases else None
-        if case is not None and case.is_file():
-            kinds["shuffled"] = shuffled_case(case.read_text("utf-8").partition("\n---\n")[0])
+        case = CASES / f"{grammar}.txt"
+        if case.is_file():
+            kinds["shuffled"] = shuffled_case(case.read_text("utf-8").partition("\n---")[0])
         for kind, make in kinds.items():
-            for size in SIZES_BYTES:
-                path = folder / grammar.replace("/", "_") / f"{kind}{size // 1000}{ending}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(make(size, random.Random(f"{SEED}{grammar}{kind}{size}")), "utf-8")
-                count += 1
+            path = folder / grammar / f"{kind}{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(make(size, random.Random(f"{SEED}{grammar}{kind}")), "utf-8")
+            count += 1
     return count
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--cases", type=Path, help="a folder with a source for each grammar, named GRAMMAR.txt")
-    arguments = parser.parse_args()
-    print(f"{write(arguments.folder, arguments.cases):,} files")
-
-
-if __name__ == "__main__":
-    main()

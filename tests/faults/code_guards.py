@@ -6,6 +6,7 @@ from tests.faults.mutation import Edit, Mutant
 
 RUNNER = "src/codebase_mcp/jobs/runner.py"
 BATCHES = "src/codebase_mcp/jobs/batches.py"
+POOL = "src/codebase_mcp/indexing/pool.py"
 FENCED = "src/codebase_mcp/jobs/fenced.py"
 FINISHING = "src/codebase_mcp/jobs/finishing.py"
 WORKER = "src/codebase_mcp/jobs/worker.py"
@@ -17,6 +18,7 @@ GIT_PROCESS = "src/codebase_mcp/indexing/git_process.py"
 DATABASE = "src/codebase_mcp/storage/database.py"
 DRIVER = "src/codebase_mcp/storage/driver_errors.py"
 
+POOLS = "tests/unit/test_pool.py"
 TROUBLE = "tests/integration/test_job_trouble.py"
 WORKERS = "tests/integration/test_job_worker.py"
 LINKS = "tests/integration/test_database.py"
@@ -148,6 +150,33 @@ RUNNING = (
         "files are given up because nothing can be parsed at all",
         (Edit(BATCHES, "if not await self._tools.pool.can_start():", "if False:"),),
         (f"{TROUBLE}::test_no_file_is_given_up_when_nothing_can_be_parsed_at_all",),
+    ),
+    Mutant(
+        "bounds of a file: time",
+        "a file may take any time of the processor",
+        (Edit(POOL, "    signal.setitimer(signal.ITIMER_PROF, _item_seconds)\n", ""),),
+        (f"{POOLS}::test_an_item_that_takes_too_much_time_is_named",),
+    ),
+    Mutant(
+        "bounds of a file: memory",
+        "a parsing process may take any memory",
+        (
+            Edit(POOL, "            _bound_memory(bounds.memory_bytes)\n", ""),
+            Edit(POOL, "if self._grown_bytes() > self._bounds.memory_bytes:", "if False:"),
+        ),
+        (f"{POOLS}::test_an_item_that_takes_too_much_memory_is_named",),
+    ),
+    Mutant(
+        "bounds of a file: growth",
+        "a parsing process that has grown is used on",
+        (Edit(POOL, "        if process.has_grown():", "        if False:"),),
+        (f"{POOLS}::test_a_process_that_has_grown_is_replaced",),
+    ),
+    Mutant(
+        "over its bound a file is text",
+        "a file that exceeds a bound has failed",
+        (Edit(BATCHES, "[as_text] if cause is Cause.TOO_SLOW else [request, as_text]", "[request]"),),
+        ("tests/faults/test_bounds.py::test_files_too_hard_to_parse_are_text_and_memory_stays_bounded",),
     ),
     Mutant(
         "a server that shuts down comes back",

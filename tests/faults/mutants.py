@@ -27,7 +27,7 @@ from tests.faults.mutation import Mutant, apply
 MUTANTS = (*sql_guards.MUTANTS, *code_guards.MUTANTS)
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("src", "tests", "pyproject.toml", "docs")
+COPIED = ("src", "tests", "benchmarks", "pyproject.toml", "docs")
 DOCS = ROOT / "docs" / "jobs.md"
 BEGIN, END = "<!-- mutants: begin -->", "<!-- mutants: end -->"
 LONGEST_SECONDS = 900.0

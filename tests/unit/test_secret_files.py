@@ -248,6 +248,7 @@ ORDINARY = {
     "locales/en/passwords.json": '{"reset": "Your password was reset"}',
     "secrets.yaml.example": "password: changeme\n",
     "secrets.schema.json": '{"type": "object"}',
+    "plugins/filter/vault.yml": "# licence\nDOCUMENTATION:\n  name: vault\n  author: me\n",
     "vault.tf": 'resource "x" "y" {}\n',
     "config.yaml": "password: hunter2\n",
 }
