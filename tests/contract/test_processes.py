@@ -220,6 +220,47 @@ async def test_http_serves_the_same_tools_and_ends_on_a_signal(tmp_path: Path, h
     assert "service closed" in err
 
 
+def _post(port: int, body: bytes) -> tuple[int, dict[str, Any]]:
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/mcp", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            status, text = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read().decode()
+    return status, json.loads(text.partition("data: ")[2] or text)
+
+
+BROKEN_BODIES = {
+    "cut": (b'{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"x":', 7, -32700),
+    "deep": (b'{"jsonrpc":"2.0","id":8,"method":"ping","params":{"x":' + b"[" * 300 + b"]" * 300 + b"}}", 8, -32600),
+    "fractional id": (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', 1.5, -32600),
+    "null id": (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', None, -32600),
+    "digits": (b'{"id":9,"jsonrpc":"2.0","method":"ping","params":{"x":' + b"9" * 5_000 + b"}}", 9, -32700),
+    "long": (b'{"jsonrpc":"2.0","id":10,"method":"ping","params":{"x":"' + b"x" * 5_000_000 + b'"}}', 10, -32600),
+    "batch": (b'[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"ping"}]', None, -32600),
+}
+
+
+def test_every_request_over_http_is_answered(tmp_path: Path) -> None:
+    port = _free_port()
+    opening = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test \ud83d", "version": "1"},
+    }
+    hello = json.dumps({"id": 1, "method": "initialize", "params": opening}, indent=2).encode()
+    with serving(tmp_path, "--transport", "http", "--port", str(port)):
+        _wait_for_port(port)
+        for body, identifier, code in BROKEN_BODIES.values():
+            status, answer = _post(port, body)
+            assert (status, answer["id"], answer["error"]["code"]) == (400, identifier, code)
+        status, answer = _post(port, b"\xef\xbb\xbf" + hello)
+    assert (status, answer["id"]) == (200, 1)
+    assert answer["result"]["serverInfo"]["name"] == "codebase-mcp"
+
+
 def test_a_web_page_of_another_origin_is_refused(tmp_path: Path) -> None:
     port = _free_port()
     with serving(tmp_path, "--transport", "http", "--port", str(port)):

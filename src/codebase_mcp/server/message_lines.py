@@ -59,10 +59,10 @@ class LineBuffer:
     def feed(self, data: bytes) -> Iterator[LineContent]:
         """What has become complete. A message that is whole counts although its line end has not come, or is a CR."""
         first, *others = data.split(b"\n")
-        self._append(first)
+        self.append(first)
         for part in others:
             yield from self.finish()
-            self._append(part)
+            self.append(part)
         if self._tail is None and data.rstrip()[-1:] in (b"}", b"]") and self._has_whole_end():
             yield from self.finish()
 
@@ -76,7 +76,8 @@ class LineBuffer:
         parts = head.split(b"\r") if b"\r" in head and not _is_whole(head) else [head]
         yield from (read_line(part) for part in parts if part.strip())
 
-    def _append(self, part: bytes) -> None:
+    def append(self, part: bytes) -> None:
+        """Add what belongs to the message that is being read, line ends and all."""
         self._size_bytes += len(part)
         if self._tail is None and self._size_bytes <= MAX_LINE_BYTES:
             if part:

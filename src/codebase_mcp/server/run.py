@@ -109,6 +109,10 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket, off
     _, server = _build(make_service, offer)
     departure = Departure()
 
+    from starlette.middleware import Middleware as ASGIMiddleware
+
+    from codebase_mcp.server.http_bodies import RepairedBodies
+
     async def serve() -> None:
         # Uvicorn repeats a signal once it has stopped; unheard, the repetition would kill us before the service closes.
         _on_stop_signals(departure.begin)
@@ -119,6 +123,7 @@ def serve_http(make_service: Callable[[], Service], listener: socket.socket, off
             port=port,
             sockets=[listener],
             host_origin_protection="auto",
+            middleware=[ASGIMiddleware(RepairedBodies)],
             uvicorn_config={
                 "timeout_graceful_shutdown": OPEN_REQUESTS_SECONDS,
                 "log_config": None,
