@@ -151,9 +151,12 @@ def test_the_greeting_does_not_wait_for_the_database(tmp_path: Path) -> None:
 
 def test_a_dotenv_file_in_the_working_directory_is_not_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"FASTMCP_LOG_LEVEL=nonsense\n\xff\xfe")
-    environment = os.environ | {"CODEBASE_MCP_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"CODEBASE_MCP_DATA_DIR": str(tmp_path / "data")}
+    run = (
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); runpy.run_module({COMMAND[-1]!r}, run_name='__main__')"
+    )
     ended = subprocess.run(
-        COMMAND,
+        [sys.executable, "-c", run],
         cwd=tmp_path,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -10,7 +10,13 @@ from uuid import UUID
 import pytest
 
 from codebase_mcp.domain import FileOutcome, FileState, Job, JobStatus
-from codebase_mcp.errors import InvalidInputError, ProjectNotFoundError, RepositoryNotFoundError, StorageFullError
+from codebase_mcp.errors import (
+    EmbeddingError,
+    InvalidInputError,
+    ProjectNotFoundError,
+    RepositoryNotFoundError,
+    StorageFullError,
+)
 from codebase_mcp.jobs import store
 from codebase_mcp.jobs.runner import JobRunner
 from codebase_mcp.jobs.store import BatchCounts
@@ -45,7 +51,7 @@ async def failed_in_its_listing(service: Service, bench: Bench) -> None:
 
 async def failed_in_its_middle(service: Service, bench: Bench) -> None:
     bench.write({"new.py": "x = 1\n"})
-    bench.embedder.failures = [ValueError("no good")]
+    bench.embedder.failures = [EmbeddingError("no good")]
     await start(service, bench)
     assert (await bench.carry_on()).status is JobStatus.FAILED
 

@@ -25,7 +25,7 @@ async def test_a_work_tree_without_its_repository_is_indexed_and_the_report_says
     bench.write({".git": "gitdir: ../.git/modules/shop\n"})
     job = await bench.run()
     assert (job.status, job.files_indexed, job.metadata["head_commit"]) == (JobStatus.COMPLETED, 5, None)
-    (warning,) = reports.report(job, job.created_at, [], [], None).warnings
+    (warning,) = reports.report(job, job.created_at, [], [], None, owner=reports.Owner()).warnings
     assert f"{bench.root} is indexed without git" in warning
     assert "not a git repository" in warning
 
