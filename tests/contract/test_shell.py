@@ -45,22 +45,18 @@ def test_modules_in_the_working_directory_are_not_ours(poisoned_folder: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"PYTHONOPTIMIZE": "2"},
-        {"PYTHONWARNINGS": "error"},
-        {"PYTHONINSPECT": "1"},
-        {"PYTHONDEVMODE": "1"},
-        {"FASTMCP_LOG_LEVEL": "nonsense"},
-        {"fastmcp_log_enabled": "maybe"},
-    ],
-    ids=str,
-)
-def test_the_modes_of_a_developers_programs_are_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
-    for name, value in variables.items():
+MODES = {
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONWARNINGS": "error",
+    "PYTHONINSPECT": "1",
+    "PYTHONDEVMODE": "1",
+    "FASTMCP_LOG_LEVEL": "nonsense",
+    "fastmcp_log_enabled": "maybe",
+}
+
+
+def test_the_modes_of_a_developers_programs_are_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in MODES.items():
         monkeypatch.setenv(name, value)
     with serving(tmp_path) as served:
         served.greet()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -31,7 +32,9 @@ def skewed(monkeypatch: pytest.MonkeyPatch, skew: timedelta) -> Iterator[None]:
     """Processes that are started meanwhile, and their children, have a wall clock that is off by so much."""
     with monkeypatch.context() as patched:
         patched.setenv("CLOCK_SKEW_SECONDS", str(skew.total_seconds()))
-        patched.setenv("PYTHONPATH", str(CHECKOUT / "tests" / "support" / "skewed_clock"))
+        # With the folder of the program, without which PYTHONPATH would be left to others.
+        folders = (CHECKOUT / "tests" / "support" / "skewed_clock", CHECKOUT / "src")
+        patched.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
         yield
 
 

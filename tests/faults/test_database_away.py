@@ -198,7 +198,7 @@ async def test_a_worker_without_the_right_to_write_says_so_and_works_when_it_has
     async with site.service() as service:
         job_id = (await service.start_indexing(str(corpus / "json"))).job_id
         worker = site.worker(database_url=url)
-        await turn_failed(site, worker.pid, "permission denied for table indexing_jobs")
+        await turn_failed(site, worker.pid, "permission denied for table")
         assert (await site.job(job_id)).status == "pending"
         assert worker.poll() is None
         await site.execute("ALTER ROLE helper SUPERUSER")

@@ -19,7 +19,7 @@ from codebase_mcp.domain import JobStatus
 from codebase_mcp.jobs.spawn import living_worker
 from codebase_mcp.storage.tables import schema_name
 from tests.faults.checks import completed, wasted_files, watched
-from tests.support.freezing import given_back, halted, let_go_on, log_lines, slow_worker
+from tests.support.freezing import given_back, halted, let_go_on, log_lines, parsers_of, slow_worker
 from tests.support.processes import PATIENCE_SECONDS, SLACK, Site, copy_packages
 from tests.support.waiting import until
 
@@ -106,7 +106,7 @@ async def test_a_worker_told_to_stop_leaves_though_something_hangs(
                 patched.setenv("PATH", f"{_git_that_hangs(tmp_path)}{os.pathsep}{os.environ['PATH']}")
             worker = site.worker("--spawned", lease_seconds=3, renew_seconds=0.5)
         await log_lines(site, "worker ready")
-        parsers = psutil.Process(worker.pid).children()
+        parsers = await parsers_of(worker.pid)
         if what != "the listing":
             _each(parsers, psutil.Process.suspend)  # they die with their worker
         job_id = (await service.start_indexing(str(copy_packages(tmp_path / "small", "json")))).job_id

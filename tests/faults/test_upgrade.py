@@ -18,7 +18,7 @@ from codebase_mcp import __version__
 from codebase_mcp.jobs.registry import living_workers
 from codebase_mcp.jobs.worker import EXIT_REPLACED
 from tests.faults.checks import completed, watched
-from tests.support.freezing import log_lines
+from tests.support.freezing import log_lines, parsers_of
 from tests.support.processes import PATIENCE_SECONDS, Site, start
 from tests.support.waiting import until
 
@@ -74,7 +74,7 @@ async def versions_at_work(site: Site) -> list[str]:
 async def hang_parsers(site: Site, pid: int) -> list[psutil.Process]:
     """As soon as a worker is ready, so that it holds whatever job it takes until they are resumed."""
     await log_lines(site, "worker ready", pid=pid)
-    parsers = psutil.Process(pid).children()
+    parsers = await parsers_of(pid)
     for parser in parsers:
         parser.suspend()
     return parsers
@@ -169,7 +169,7 @@ async def test_a_worker_that_cannot_parse_any_more_gives_up_no_file(
     outdated.install(__version__)
     old = site.worker("--spawned", batch_files=32)
     await log_lines(site, "worker ready", pid=old.pid)
-    parsers = psutil.Process(old.pid).children()
+    parsers = await parsers_of(old.pid)
     monkeypatch.delenv("PYTHONPATH")
     async with site.client(batch_files=32, watch_seconds=0.5) as client:
         outdated.remove()

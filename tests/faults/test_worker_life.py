@@ -20,7 +20,7 @@ from codebase_mcp.storage import embedded
 from codebase_mcp.storage.file_lock import is_held
 from tests.faults.checks import completed
 from tests.faults.takeovers import holder_of
-from tests.support.freezing import given_back, log_lines
+from tests.support.freezing import given_back, log_lines, parsers_of
 from tests.support.processes import (
     CHECKOUT,
     PATIENCE_SECONDS,
@@ -111,7 +111,7 @@ async def test_worker_stop_ends_every_worker_of_the_database_and_their_jobs_go_o
         workers = [site.worker("--spawned"), site.worker()]
         for worker in workers:
             await log_lines(site, "worker ready", pid=worker.pid)
-            for parser in psutil.Process(worker.pid).children():
+            for parser in await parsers_of(worker.pid):
                 parser.suspend()
         job_id = (await service.start_indexing(str(copy_packages(tmp_path / "small", "json")))).job_id
         await site.event(job_id, "started")

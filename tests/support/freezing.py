@@ -105,3 +105,12 @@ async def given_back(site: Site, job_id: UUID) -> JobEvent | None:
 
 def _moment(line: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(line["timestamp"])
+
+
+async def parsers_of(pid: int) -> list[psutil.Process]:
+    """The parsing processes of a worker, which come up beside everything else that it does first."""
+
+    def found() -> list[psutil.Process]:
+        return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+    return await until(found, what="the parsing processes", seconds=PATIENCE_SECONDS)
