@@ -50,13 +50,17 @@ contracts: $(STAMP)
 unit: $(STAMP)
 	@$(BIN)/pytest -q tests/unit
 
+# Whole servers and command lines: tracing them costs minutes, and what they run is covered without them.
+PROCESS_TESTS = tests/conformance $(addprefix tests/contract/test_,$(addsuffix .py,broken_requests handshake output \
+	processes real_server search_quality shell stdio_product))
+
 test: $(STAMP) lint types contracts ## Lint, types, contracts and every test against a real PostgreSQL, with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/faults
+	@$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal --ignore=tests/faults $(PROCESS_TESTS:%=--ignore=%)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=85
 	@$(BIN)/coverage report --include='src/codebase_mcp/jobs/*,src/codebase_mcp/storage/*' --skip-covered --fail-under=95
-	@$(BIN)/pytest -n $(JOBS) --dist worksteal tests/faults
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(PROCESS_TESTS) tests/faults
 
 recording: $(STAMP) ## Record anew what the server says in a handshake, after a change of tools or of FastMCP
 	@$(BIN)/python -m tests.support.handshake_recorder

@@ -29,8 +29,10 @@ def command(*arguments: str) -> list[str]:
 
 
 def ended(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    # A tracer of coverage would be loaded, and import what it needs, before the program begins.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
-        arguments, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=False
+        arguments, cwd=folder, env=inherited | variables, capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -50,7 +50,7 @@ async def test_a_death_breaks_its_own_work_and_no_other(pool: ParsingPool) -> No
 
 
 async def test_work_that_hangs_is_killed_and_what_waits_behind_it_is_done() -> None:
-    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES, work_seconds=15))) as pool:
+    with contextlib.closing(ParsingPool(1, Bounds(MEMORY_BYTES, work_seconds=8))) as pool:
         process_id = await pool.run(poison.own_process_id, None)
         work = (pool.run(poison.hang, 60), *(pool.run(poison.doubled, n) for n in range(4)))
         results = await asyncio.gather(*work, return_exceptions=True)
