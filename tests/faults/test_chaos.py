@@ -14,7 +14,7 @@ from tests.support.processes import Site
 
 pytestmark = pytest.mark.faults
 
-CYCLES = 32
+CYCLES = 20
 
 
 @pytest.mark.timeout(600)

@@ -260,7 +260,7 @@ def run(arena: Arena, **more: Any) -> None:
 
 @pytest.mark.timeout(600)
 def test_every_history_of_calls_leaves_what_the_model_foretells(arena: Arena) -> None:
-    run(arena, max_examples=25, derandomize=True)
+    run(arena, max_examples=15, derandomize=True)
 
 
 @pytest.mark.soak

@@ -149,7 +149,7 @@ def test_the_same_text_gives_the_same_chunks() -> None:
     ],
 )
 def test_deep_nesting_is_no_obstacle(language: str, opening: str, closing: str) -> None:
-    depth = 50_000
+    depth = 20_000
     chunked(opening * depth + closing * depth, language_named(language))
 
 
