@@ -357,8 +357,8 @@ CLAIMING = (
         (f"{UNLUCKY}::test_a_cancel_throws_out_whoever_holds_the_job", HISTORIES),
     ),
     Mutant(
-        "the silent are thrown out",
-        "a client that fell silent in a COPY keeps a lapsed job",
+        "unresponsive clients are terminated",
+        "a client that stopped responding in a COPY keeps a lapsed job",
         (
             Edit(
                 STORE,

@@ -101,7 +101,7 @@ async def test_a_claim_disconnects_who_holds_the_row_of_a_lapsed_job_in_silence_
     await jobs.lapse(database, job.id)
     async with frozen_in_a_copy(postgres, database, database_url, job):
         assert await jobs.try_claim(database) is None
-        assert await copying(database) == 1  # it has only just fallen silent
+        assert await copying(database) == 1  # it has only just stopped responding
         monkeypatch.setattr(store, "SILENT_SECONDS", 0.0)
         claimed = await until(lambda: jobs.try_claim(database), what="the job")
     assert claimed.id == job.id

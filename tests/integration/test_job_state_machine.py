@@ -106,7 +106,7 @@ class JobEngine(RuleBasedStateMachine):
     def two_calls_at_once(
         self, pick: int, other_pick: int, kinds: tuple[str, str], is_silent: bool, ends: Ending
     ) -> None:
-        """Mostly both about one job, whose worker may have fallen silent."""
+        """Mostly both about one job, whose worker may have stopped responding."""
         job = _one(self.model.running() or list(self.model.jobs.values()), pick)
         if is_silent and job.status == "running":
             self._silence(job, "lapsed")

@@ -91,7 +91,7 @@ def test_a_job_stands_still_when_nothing_got_on_for_a_minute_in_any_phase(phase:
 
 def test_a_stall_is_put_down_to_the_worker_when_it_fell_silent() -> None:
     job = a_row(progressed_at=ago(7_300), lease_expires_at=ago(7_290))
-    assert progress.stalled_reason(job, NOON) == "no progress for 2 h 2 min: its worker fell silent"
+    assert progress.stalled_reason(job, NOON) == "no progress for 2 h 2 min: its worker stopped responding"
 
 
 @pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.BLOCKED, JobStatus.COMPLETED])

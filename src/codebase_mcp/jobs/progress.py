@@ -96,7 +96,7 @@ def message(job: Job, now: datetime) -> str:
     if job.status is not JobStatus.RUNNING:
         return job.progress_message
     if is_orphaned(job, now):
-        return f"waiting for a worker to take over: the last one fell silent while {_doing(job)}"
+        return f"waiting for a worker to take over: the last one stopped responding while {_doing(job)}"
     parts = [_doing(job)]
     if job.phase is JobPhase.INDEXING:
         pace = files_per_second(job, now)
@@ -129,7 +129,7 @@ def stalled_reason(job: Job, now: datetime) -> str | None:
     idle_seconds = (now - job.progressed_at).total_seconds()
     if idle_seconds <= STALLED_SECONDS:
         return None
-    what = "its worker fell silent" if is_orphaned(job, now) else job.progress_message
+    what = "its worker stopped responding" if is_orphaned(job, now) else job.progress_message
     return f"no progress for {roughly(idle_seconds)}: {what}"
 
 

@@ -175,7 +175,9 @@ async def _jobs_check(life: Life) -> Check:
     owners = [reports.owner_of(job, life.identity.host, known) for job in active]
     told = (reports.trouble(job, now, owner) for job, owner in zip(active, owners, strict=True))
     slow = [words for words in told if words is not None]
-    detail = "; ".join(slow[:JOBS_NAMED]) if slow else f"{len(active)} active, all getting on or waiting their turn"
+    detail = (
+        "; ".join(slow[:JOBS_NAMED]) if slow else f"{len(active)} active, all making progress or waiting their turn"
+    )
     if len(slow) > JOBS_NAMED:
         detail += f"; and {len(slow) - JOBS_NAMED} more"
     fix = "`codebase-mcp jobs show ID --events` tells more; `codebase-mcp jobs cancel ID` ends one and keeps its work."

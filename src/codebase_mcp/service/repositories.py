@@ -67,7 +67,7 @@ async def removed(
     host_id, path = chosen.place
     active = jobs.pop(chosen.place, None)
     cancelled = active and await store.cancel(database, active.id)
-    # Or a job that ended before it had anything to show would be told of for days to come.
+    # Otherwise a job that failed before its repository existed would be reported until it is pruned.
     await store.hide_first_jobs(database, project_id, host_id, path)
     # A worker may have begun with a first job in the moment before it was cancelled.
     async with database.transaction("search", schema) as connection:
